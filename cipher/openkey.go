@@ -1,0 +1,150 @@
+package cipher
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+)
+
+// OpenKey opens one sender's frames under one KID, each counter once. It is safe for
+// concurrent use.
+type OpenKey struct {
+	keySlot
+	suite    *Suite
+	kid      KeyID
+	window   *window
+	failures atomic.Uint64
+}
+
+// NewOpenKey makes the opening half of (kid, baseKey), with a replay window of
+// [DefaultWindow] frames. baseKey is not kept.
+func (s *Suite) NewOpenKey(kid KeyID, baseKey []byte) (*OpenKey, error) {
+	return s.NewOpenKeyWindow(kid, baseKey, DefaultWindow)
+}
+
+// NewOpenKeyWindow is NewOpenKey with a replay window of that many frames, from
+// [MinWindow] to [MaxWindow].
+func (s *Suite) NewOpenKeyWindow(kid KeyID, baseKey []byte, frames int) (*OpenKey, error) {
+	if frames < MinWindow || frames > MaxWindow {
+		return nil, fmt.Errorf("cipher: replay window of %d frames, want %d to %d", frames, MinWindow, MaxWindow)
+	}
+	c, err := s.newCore(kid, baseKey)
+	if err != nil {
+		return nil, err
+	}
+	k := &OpenKey{suite: s, kid: kid, window: newWindow(frames)}
+	k.put(c)
+	return k, nil
+}
+
+// KeyID is the KID of the frames that the key opens.
+func (k *OpenKey) KeyID() KeyID { return k.kid }
+
+// Suite is the suite that the key belongs to.
+func (k *OpenKey) Suite() *Suite { return k.suite }
+
+// Open appends the frame inside sealed to dst. The errors are [ErrShort] and
+// [ErrMalformed] (not an SFrame ciphertext), [ErrUnknownKey] (another KID, or the key
+// was retired), [ErrReplayed], [ErrAuth] and [ErrExhausted] (too many failures, see
+// [OpenKey.Condition]).
+//
+// The bytes behind dst that are written may overlap neither sealed nor aad (that
+// panics); nothing is allocated when dst has room. On an error dst comes back at its
+// old length and the bytes behind it that were written are cleared.
+func (k *OpenKey) Open(dst, sealed, aad []byte) ([]byte, error) {
+	box, ctr, size, err := k.begin(sealed)
+	if err != nil {
+		return dst, err
+	}
+	whole, out := extend(dst, k.room(len(sealed)-size), sealed, aad)
+	n, err := k.openTo(box, out, sealed, aad, ctr, size)
+	if err != nil {
+		return dst, err
+	}
+	return whole[:len(dst)+n], nil
+}
+
+// OpenInPlace opens sealed where it lies and returns the frame, which is a part of
+// sealed. aad may not overlap sealed. On any error the content of sealed is destroyed.
+func (k *OpenKey) OpenInPlace(sealed, aad []byte) ([]byte, error) {
+	if overlaps(sealed, aad) {
+		panic(overlapMessage)
+	}
+	box, ctr, size, err := k.begin(sealed)
+	if err != nil {
+		clear(sealed)
+		return nil, err
+	}
+	out := sealed[size : size+k.room(len(sealed)-size)]
+	n, err := k.openTo(box, out, sealed, aad, ctr, size)
+	if err != nil {
+		clear(sealed)
+		return nil, err
+	}
+	return out[:n:n], nil
+}
+
+// begin decides what can be decided before the cipher runs: form, key, length, and
+// whether the replay window could take the counter. It changes nothing.
+func (k *OpenKey) begin(sealed []byte) (box *keyBox, ctr uint64, size int, err error) {
+	h, size, err := ParseHeader(sealed)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	if h.KID != k.kid {
+		return nil, 0, 0, ErrUnknownKey
+	}
+	if box = k.box.Load(); box == nil {
+		return nil, 0, 0, k.gone()
+	}
+	if !k.suite.variable && len(sealed)-size < k.suite.overhead {
+		return nil, 0, 0, ErrShort
+	}
+	if !k.window.peek(h.CTR) {
+		return nil, 0, 0, ErrReplayed
+	}
+	return box, h.CTR, size, nil
+}
+
+// room is the most bytes that a frame can have whose ciphertext and tag have n.
+func (k *OpenKey) room(n int) int {
+	if k.suite.variable {
+		return n
+	}
+	return n - k.suite.overhead
+}
+
+// openTo opens sealed into out and only then marks its counter as used. Of two calls
+// with one frame the loser clears what it wrote.
+func (k *OpenKey) openTo(box *keyBox, out, sealed, aad []byte, ctr uint64, size int) (int, error) {
+	s := getScratch(sealed[:size], aad)
+	n, ok := box.core.open(out, sealed[size:], ctr, s)
+	putScratch(s)
+	runtime.KeepAlive(box)
+	if !ok {
+		clear(out)
+		return 0, k.failed()
+	}
+	if !k.window.commit(ctr) {
+		clear(out)
+		return 0, ErrReplayed
+	}
+	clear(out[n:])
+	return n, nil
+}
+
+// AppendReplayState appends the replay window in a form for
+// [OpenKey.RestoreReplayState]: 13 bytes and one bit for each frame of the window.
+func (k *OpenKey) AppendReplayState(dst []byte) []byte { return k.window.appendState(dst) }
+
+// RestoreReplayState puts a saved replay window in place of the key's own. It is for
+// a key that was just made: it must not run beside Open. The state is not
+// authenticated; keep it where nobody else can write.
+func (k *OpenKey) RestoreReplayState(state []byte) error {
+	w, err := restoreWindow(state)
+	if err != nil {
+		return err
+	}
+	k.window = w
+	return nil
+}
