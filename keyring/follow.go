@@ -1,0 +1,325 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How a follower keeps time.
+const (
+	retryEvery   = 250 * time.Millisecond // after the store failed
+	sweepEvery   = time.Minute            // how often Receivers note which KIDs are idle
+	loadAtMost   = 50 * time.Millisecond  // between two loads that frames of unknown epochs ask for
+	loadPatience = 250 * time.Millisecond // how long such a load may hold up a frame
+)
+
+// follower keeps one channel's Senders and Receivers up to date. There is one
+// for a channel, as long as it has any of them.
+//
+// Locks: a Receiver's mu may be held when taking follower.mu, not the other way
+// round.
+type follower struct {
+	ch     *Channel
+	refs   int // guarded by Ring.mu
+	cancel context.CancelFunc
+	wake   chan struct{} // has room for one: "look again"
+	stale  atomic.Bool   // the record may have changed
+
+	mu        sync.Mutex
+	st        *state // nil once shut; its secrets are used under mu only
+	closed    bool
+	senders   map[*Sender]struct{}
+	receivers map[*Receiver]struct{}
+
+	loading  sync.Mutex // one load at a time
+	lastLoad time.Time  // guarded by loading
+}
+
+// follow returns the channel's follower, which the caller gives back with leave.
+func (c *Channel) follow(ctx context.Context) (*follower, error) {
+	st, _, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := c.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.root.key == nil {
+		st.wipe()
+		return nil, ErrClosed
+	}
+	if f := r.followers[c.id]; f != nil {
+		f.refs++
+		f.take(st)
+		return f, nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &follower{
+		ch: c, refs: 1, cancel: cancel, wake: make(chan struct{}, 1), st: st,
+		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{},
+	}
+	r.followers[c.id] = f
+	r.running.Go(func() { f.run(ctx) })
+	if r.stopWatch == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		r.stopWatch = cancel
+		r.running.Go(func() { r.watch(ctx) })
+	}
+	return f, nil
+}
+
+// leave ends the follower with its last user.
+func (f *follower) leave() {
+	r := f.ch.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.refs--
+	if f.refs > 0 || r.followers[f.ch.id] != f {
+		return
+	}
+	delete(r.followers, f.ch.id)
+	f.cancel()
+	f.drop()
+	if len(r.followers) == 0 && r.stopWatch != nil {
+		r.stopWatch()
+		r.stopWatch = nil
+	}
+}
+
+// drop wipes the follower's copy of the channel's secrets.
+func (f *follower) drop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	if f.st != nil {
+		f.st.wipe()
+		f.st = nil
+	}
+}
+
+// shut ends the follower and all that follow.
+func (f *follower) shut() {
+	f.cancel()
+	f.mu.Lock()
+	var all []interface{ end() bool }
+	for s := range f.senders {
+		all = append(all, s)
+	}
+	for r := range f.receivers {
+		all = append(all, r)
+	}
+	f.mu.Unlock()
+	for _, m := range all {
+		m.end()
+	}
+	f.drop()
+}
+
+// watch waits for changes of channels, by whomever, and wakes their followers.
+func (r *Ring) watch(ctx context.Context) {
+	var after uint64
+	for ctx.Err() == nil {
+		for ev, err := range r.store.Watch(ctx, channelPrefix, after) {
+			if errors.Is(err, ErrCompacted) {
+				after = 0
+			}
+			if err != nil {
+				break
+			}
+			after = max(after, ev.Rev)
+			r.changed(ev.Key[len(channelPrefix):])
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryEvery):
+		}
+	}
+}
+
+// changed tells a channel's follower that its record changed.
+func (r *Ring) changed(id string) {
+	r.mu.Lock()
+	f := r.followers[id]
+	r.mu.Unlock()
+	if f != nil {
+		f.stale.Store(true)
+		f.nudge()
+	}
+}
+
+// nudge wakes the follower. It never blocks.
+func (f *follower) nudge() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take makes st the follower's state, unless it has a newer one.
+func (f *follower) take(st *state) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || f.st.revision >= st.revision {
+		st.wipe()
+		return
+	}
+	f.st.wipe()
+	f.st = st
+}
+
+func (f *follower) load(ctx context.Context) error {
+	f.loading.Lock()
+	defer f.loading.Unlock()
+	return f.loadLocked(ctx)
+}
+
+func (f *follower) loadLocked(ctx context.Context) error {
+	st, _, err := f.ch.load(ctx)
+	f.lastLoad = time.Now()
+	if err == nil {
+		f.take(st)
+	}
+	return err
+}
+
+// loadForFrame reads the record again, as a frame came of an epoch that the
+// follower does not know: the Sender may have noticed a rotation first. Frames
+// can be forged, so it does that at most every loadAtMost.
+func (f *follower) loadForFrame() {
+	f.loading.Lock()
+	defer f.loading.Unlock()
+	if time.Since(f.lastLoad) < loadAtMost {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), loadPatience)
+	defer cancel()
+	if f.loadLocked(ctx) == nil {
+		f.nudge()
+	}
+}
+
+func (f *follower) run(ctx context.Context) {
+	timer := time.NewTimer(sweepEvery)
+	defer timer.Stop()
+	sweep := time.Now().Add(sweepEvery)
+	for ctx.Err() == nil {
+		retry := false
+		if f.stale.Swap(false) && f.load(ctx) != nil {
+			f.stale.Store(true)
+			retry = true
+		}
+		now := time.Now()
+		swept := !now.Before(sweep)
+		if swept {
+			sweep = now.Add(sweepEvery)
+		}
+		next := f.apply(ctx, swept)
+		if next.IsZero() || next.After(sweep) {
+			next = sweep
+		}
+		wait := time.Until(next)
+		if retry {
+			wait = min(wait, retryEvery)
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-f.wake:
+		}
+	}
+}
+
+// apply brings Senders and Receivers to the current state and moment, and
+// returns when to look again, zero for whenever.
+func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
+	sooner := func(t time.Time) {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	now := time.Now()
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return
+	}
+	var senders []*Sender
+	for s := range f.senders {
+		senders = append(senders, s)
+	}
+	var receivers []*Receiver
+	for r := range f.receivers {
+		receivers = append(receivers, r)
+	}
+	var number uint64 // the active epoch's
+	var aged time.Time
+	if e := f.st.active(); e != nil {
+		number = e.number
+		if age := f.st.policy.Age; age > 0 {
+			aged = e.activated.Add(age)
+		}
+	}
+	until := map[uint64]time.Time{} // of epochs in their grace
+	for i := range f.st.epochs {
+		if e := &f.st.epochs[i]; e.at(now) == Retiring {
+			until[e.number] = e.until
+			sooner(e.until)
+		}
+	}
+	f.mu.Unlock()
+
+	for _, r := range receivers {
+		r.prune()
+		if sweep {
+			r.sweep()
+		}
+	}
+	rotate := false
+	for _, s := range senders {
+		s.prune(f.forgotten)
+		at := s.epochNumber()
+		switch {
+		case number == 0:
+			s.stop(ErrForgotten)
+		case at < number: // a Sender may know of a rotation before its follower
+			if err := s.renew(ctx); err != nil {
+				sooner(now.Add(retryEvery))
+				if end, ok := until[at]; !ok || !now.Before(end) {
+					s.stop(ErrStale)
+				}
+			}
+		}
+		rotate = rotate || s.spent(number)
+	}
+	if len(senders) > 0 && number != 0 && !aged.IsZero() {
+		rotate = rotate || !now.Before(aged)
+		if !rotate {
+			sooner(aged)
+		}
+	}
+	if rotate && number != 0 {
+		// The update marks this follower's state as stale and wakes it.
+		if f.ch.rotateFrom(ctx, number, "policy") != nil {
+			sooner(now.Add(retryEvery))
+		} else {
+			f.stale.Store(true)
+			f.nudge()
+		}
+	}
+	return next
+}
+
+// forgotten reports whether an epoch's secret is known to be destroyed.
+func (f *follower) forgotten(number uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.st == nil {
+		return false
+	}
+	e := f.st.epoch(number)
+	return number <= f.st.floor || e != nil && e.state == Forgotten
+}

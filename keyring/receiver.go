@@ -1,0 +1,397 @@
+package keyring
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chanseal/chanseal/cipher"
+)
+
+// Limits of a [Receiver], on what anybody who can send it bytes makes it do.
+const (
+	// MaxKIDs is how many key IDs a Receiver knows at a time.
+	MaxKIDs = 4096
+	// MaxUnseen is how many keys a Receiver derives in a second for frames that
+	// then do not authenticate.
+	MaxUnseen = 64
+	// maxEvicted is how many key IDs that had to leave are remembered.
+	maxEvicted = 1 << 16
+	// maxReceiverSuites bounds ReceiverOptions.Suites.
+	maxReceiverSuites = 8
+)
+
+// ReceiverOptions of [Channel.Receiver].
+type ReceiverOptions struct {
+	// Archive opens frames of every epoch that was not forgotten: for files and
+	// recordings. Without it the Receiver is live, and refuses archived epochs.
+	Archive bool
+	// From lists the sender numbers that are accepted; none means all.
+	From []uint16
+	// Suites are tried beside the channel's own, at most 8: those that Senders
+	// were given by SenderOptions.
+	Suites []*cipher.Suite
+	// Window is the size of each KID's replay window in frames; 0 stands for
+	// cipher.DefaultWindow.
+	Window int
+}
+
+// Receiver opens the frames that members of a channel sealed. It implements
+// [cipher.Opener], is safe for concurrent use, and is to be closed.
+//
+// Each frame opens once: a Receiver remembers what it opened for as long as it
+// lives. Two Receivers know nothing of each other.
+type Receiver struct {
+	f       *follower
+	archive bool
+	from    []uint16
+	suites  []*cipher.Suite
+	window  int
+
+	table  kidTable // written under mu
+	closed atomic.Bool
+
+	mu    sync.Mutex // one unseen KID at a time, so that no frame of it opens twice
+	limit limiter
+	gone  map[cipher.KeyID]uint64 // evicted KIDs, with their epochs
+}
+
+var _ cipher.Opener = (*Receiver)(nil)
+
+// Receiver makes a receiver of the channel.
+func (c *Channel) Receiver(ctx context.Context, o ReceiverOptions) (*Receiver, error) {
+	if o.Window == 0 {
+		o.Window = cipher.DefaultWindow
+	}
+	if o.Window < cipher.MinWindow || o.Window > cipher.MaxWindow {
+		return nil, fmt.Errorf("keyring: a replay window of %d frames: make it %d to %d", o.Window, cipher.MinWindow, cipher.MaxWindow)
+	}
+	if len(o.Suites) > maxReceiverSuites {
+		return nil, fmt.Errorf("keyring: %d suites for one receiver: give at most %d", len(o.Suites), maxReceiverSuites)
+	}
+	f, err := c.follow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	unseen := MaxUnseen
+	if o.Archive { // one frame may be of any epoch with its low 8 bits
+		unseen = max(unseen, MaxEpochs/256*(1+len(o.Suites)))
+	}
+	r := &Receiver{
+		f: f, archive: o.Archive, from: slices.Clone(o.From), suites: slices.Clone(o.Suites), window: o.Window,
+		limit: newLimiter(unseen), gone: map[cipher.KeyID]uint64{},
+	}
+	f.mu.Lock()
+	closed := f.closed
+	f.receivers[r] = struct{}{}
+	f.mu.Unlock()
+	if closed {
+		r.Close()
+		return nil, ErrClosed
+	}
+	return r, nil
+}
+
+// Open appends the frame inside sealed to dst; see [Receiver.OpenFrom].
+func (r *Receiver) Open(dst, sealed, aad []byte) ([]byte, error) {
+	out, _, err := r.OpenFrom(dst, sealed, aad)
+	return out, err
+}
+
+// OpenFrom appends the frame inside sealed to dst, and says what its KID tells
+// once it is authenticated: that some member of the channel sealed it, under that
+// sender number. It allocates nothing if dst has room, unless the frame is the
+// first of its KID. A first frame of an epoch that is not known yet may wait a
+// quarter of a second for the store, at most.
+//
+// The errors are those of [cipher.OpenKey.Open] and, all of them
+// cipher.ErrUnknownKey as well, ErrArchived, ErrForgotten, ErrLimited,
+// ErrTableFull and ErrEvicted. dst then comes back as it was.
+func (r *Receiver) OpenFrom(dst, sealed, aad []byte) ([]byte, Origin, error) {
+	h, _, err := cipher.ParseHeader(sealed)
+	if err != nil {
+		return dst, Origin{}, err
+	}
+	if e := r.table.get(h.KID); e != nil {
+		out, err := e.key.Open(dst, sealed, aad)
+		if err == nil {
+			if !e.used.Load() {
+				e.used.Store(true)
+			}
+			return out, e.origin, nil
+		}
+		if err != cipher.ErrUnknownKey {
+			return dst, Origin{}, err
+		}
+	}
+	return r.openUnseen(dst, sealed, aad, h.KID)
+}
+
+// OpenInPlace opens sealed where it lies, like [cipher.OpenKey.OpenInPlace], and
+// says what OpenFrom says. On any error the content of sealed is destroyed.
+func (r *Receiver) OpenInPlace(sealed, aad []byte) ([]byte, Origin, error) {
+	h, size, err := cipher.ParseHeader(sealed)
+	if err != nil {
+		clear(sealed)
+		return nil, Origin{}, err
+	}
+	if e := r.table.get(h.KID); e != nil {
+		out, err := e.key.OpenInPlace(sealed, aad)
+		if err != nil {
+			return nil, Origin{}, err
+		}
+		if !e.used.Load() {
+			e.used.Store(true)
+		}
+		return out, e.origin, nil
+	}
+	// Several keys may have to be tried, and each would destroy the frame.
+	out, origin, err := r.openUnseen(nil, sealed, aad, h.KID)
+	if err != nil {
+		clear(sealed)
+		return nil, Origin{}, err
+	}
+	n := copy(sealed[size:], out)
+	clear(out)
+	return sealed[size : size+n : size+n], origin, nil
+}
+
+// openUnseen opens the first frame of a KID. The key is derived into scratch and
+// enters the table only when the frame authenticated.
+func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte, Origin, error) {
+	origin := ParseKID(kid)
+	if len(r.from) > 0 && !slices.Contains(r.from, origin.Sender) {
+		return dst, Origin{}, cipher.ErrUnknownKey
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed.Load() {
+		return dst, Origin{}, ErrClosed
+	}
+	if e := r.table.get(kid); e != nil { // another goroutine was faster
+		out, err := e.key.Open(dst, sealed, aad)
+		if err != nil {
+			return dst, Origin{}, err
+		}
+		return out, e.origin, nil
+	}
+	if _, ok := r.gone[kid]; ok {
+		return dst, Origin{}, ErrEvicted
+	}
+	now := time.Now()
+	if !r.limit.allow(now, 1) {
+		return dst, Origin{}, ErrLimited
+	}
+	found, why := r.candidates(uint8(origin.Epoch), now)
+	if len(found) == 0 {
+		r.f.loadForFrame()
+		now = time.Now()
+		found, why = r.candidates(uint8(origin.Epoch), now)
+	}
+	defer func() {
+		for i := range found {
+			found[i].secret.wipe()
+		}
+	}()
+	if len(found) == 0 {
+		if why == nil {
+			why = cipher.ErrUnknownKey
+		}
+		return dst, Origin{}, why
+	}
+	err := cipher.ErrAuth
+	if why == ErrForgotten {
+		err = errForgottenOrForged
+	}
+	for i := range found {
+		origin.Epoch = found[i].number
+		out, done, openErr := r.try(dst, sealed, aad, origin, &found[i], now)
+		if done {
+			if openErr != nil {
+				return dst, Origin{}, openErr
+			}
+			return out, origin, nil
+		}
+		if openErr != nil {
+			err = openErr
+		}
+	}
+	return dst, Origin{}, err
+}
+
+// try opens a frame with the keys that one epoch may have for it. done says that
+// err, nil or not, is the answer; otherwise the next epoch is to be tried.
+func (r *Receiver) try(dst, sealed, aad []byte, o Origin, c *candidate, now time.Time) (out []byte, done bool, err error) {
+	own, ownErr := r.f.ch.ring.suite(c.suite)
+	if ownErr != nil {
+		err = ErrNoSuite
+	}
+	for i := -1; i < len(r.suites); i++ {
+		suite := own
+		if i >= 0 {
+			suite = r.suites[i]
+		}
+		if suite == nil || i >= 0 && suite == own {
+			continue
+		}
+		if !r.limit.allow(now, 1) {
+			return dst, true, ErrLimited
+		}
+		base, baseErr := baseKey(suite, c.secret, r.f.ch.name, o)
+		if baseErr != nil {
+			return dst, true, baseErr
+		}
+		key, keyErr := suite.NewOpenKeyWindow(o.KID(), base, r.window)
+		clear(base)
+		if keyErr != nil {
+			return dst, true, keyErr
+		}
+		out, openErr := key.Open(dst, sealed, aad)
+		if openErr != nil {
+			r.limit.fail(now)
+			key.Retire()
+			continue
+		}
+		if tableErr := r.admit(&kidEntry{kid: o.KID(), origin: o, key: key}); tableErr != nil {
+			clear(out[len(dst):])
+			key.Retire()
+			return dst, true, tableErr
+		}
+		return out, true, nil
+	}
+	return dst, false, err
+}
+
+// admit puts an authenticated KID into the table. When the table is full, the KID
+// that was idle for longest, a minute at least, has to leave for good: with its
+// replay window goes the memory of what it played.
+func (r *Receiver) admit(e *kidEntry) error {
+	if r.table.count >= MaxKIDs {
+		if len(r.gone) >= maxEvicted {
+			return ErrTableFull
+		}
+		var idlest *kidEntry
+		for _, old := range r.table.all() {
+			if old.idle > 0 && !old.used.Load() && (idlest == nil || old.idle > idlest.idle) {
+				idlest = old
+			}
+		}
+		if idlest == nil {
+			return ErrTableFull
+		}
+		r.gone[idlest.kid] = idlest.origin.Epoch
+		r.table.remove(func(x *kidEntry) bool { return x == idlest })
+		idlest.key.Retire()
+	}
+	e.used.Store(true)
+	r.table.put(e)
+	return nil
+}
+
+// candidate is an epoch that may have sealed a frame, with a copy of its secret.
+type candidate struct {
+	number uint64
+	suite  cipher.SuiteID
+	secret secret
+}
+
+// candidates returns the epochs with these low 8 bits that the Receiver opens,
+// the newest first: at most one if it is live. why is nil, ErrArchived or
+// ErrForgotten, if there are such epochs beside them.
+func (r *Receiver) candidates(low uint8, now time.Time) (found []candidate, why error) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.st == nil {
+		return nil, ErrClosed
+	}
+	top := f.st.floor + uint64(len(f.st.epochs))
+	for n := top - uint64(uint8(top)-low); n > f.st.floor && n <= top; n -= 256 {
+		e := f.st.epoch(n)
+		switch {
+		case e.state == Forgotten:
+			if why == nil {
+				why = ErrForgotten
+			}
+		case e.live(now) || r.archive:
+			found = append(found, candidate{e.number, e.suite, e.secret.clone()})
+		default:
+			why = ErrArchived
+		}
+	}
+	if why == nil && f.st.floor > 0 && (f.st.floor >= 256 || low > 0 && uint64(low) <= f.st.floor) {
+		why = ErrForgotten // an epoch up to the floor has these bits
+	}
+	return found, why
+}
+
+// prune ends the keys of epochs that the Receiver no longer opens.
+func (r *Receiver) prune() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	open := map[uint64]bool{}
+	r.f.mu.Lock()
+	if r.f.st == nil {
+		r.f.mu.Unlock()
+		return
+	}
+	for i := range r.f.st.epochs {
+		e := &r.f.st.epochs[i]
+		open[e.number] = e.live(now) || r.archive && e.state != Forgotten
+	}
+	r.f.mu.Unlock()
+	for _, e := range r.table.remove(func(e *kidEntry) bool { return !open[e.origin.Epoch] }) {
+		e.key.Retire()
+	}
+	for kid, number := range r.gone {
+		if !open[number] {
+			delete(r.gone, kid)
+		}
+	}
+}
+
+// sweep notes which KIDs were idle since the last sweep.
+func (r *Receiver) sweep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.table.all() {
+		if e.used.Swap(false) {
+			e.idle = 0
+		} else {
+			e.idle++
+		}
+	}
+}
+
+// end is Close by the Ring.
+func (r *Receiver) end() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed.Swap(true) {
+		return false
+	}
+	for _, e := range r.table.remove(func(*kidEntry) bool { return true }) {
+		e.key.Retire()
+	}
+	r.gone = nil
+	return true
+}
+
+// Close ends the Receiver and wipes its keys once the last call has left them.
+func (r *Receiver) Close() error {
+	if r.end() {
+		r.f.mu.Lock()
+		delete(r.f.receivers, r)
+		r.f.mu.Unlock()
+		r.f.leave()
+	}
+	return nil
+}
+
+// Format prints no key.
+func (r *Receiver) Format(w fmt.State, _ rune) { io.WriteString(w, "keyring.Receiver("+redacted+")") }

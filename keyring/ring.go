@@ -1,0 +1,379 @@
+package keyring
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chanseal/chanseal/cipher"
+)
+
+// Options of [Open] and [Create].
+type Options struct {
+	// KEKs open the ring: any one that fits. A new ring is wrapped by all.
+	KEKs []KEK
+	// Suites are the custom suites that channels of this ring may use, beside
+	// the built-in ones.
+	Suites []*cipher.Suite
+}
+
+// Ring holds channels. It is safe for concurrent use.
+type Ring struct {
+	store  Store
+	ringID []byte
+	draw   func() uint64 // draws an instance number; replaced by tests
+
+	mu        sync.Mutex
+	root      secret // empty once closed
+	suites    []*cipher.Suite
+	seen      map[string]uint64 // the highest revision of each channel's record that was seen
+	followers map[string]*follower
+	stopWatch context.CancelFunc // ends the goroutine that waits for changes
+	running   sync.WaitGroup     // it, and those of the followers
+}
+
+const channelPrefix = "c/"
+
+// Create makes a ring in an empty store. ErrRingExists says that there is one;
+// a store that holds anything else is ErrDamaged.
+func Create(ctx context.Context, store Store, o Options) (*Ring, error) {
+	if err := noRing(ctx, store); !errors.Is(err, ErrNoRing) {
+		if err == nil {
+			err = ErrRingExists
+		}
+		return nil, err
+	}
+	root, h := newSecret(), newHeader()
+	defer root.wipe()
+	if err := h.wrap(root, o.KEKs); err != nil {
+		return nil, err
+	}
+	if _, err := store.CAS(ctx, headerKey, h.encode(root), 0); errors.Is(err, ErrConflict) {
+		return nil, ErrRingExists
+	} else if err != nil {
+		return nil, fmt.Errorf("keyring: create the ring: %w", err)
+	}
+	return newRing(store, h, root.clone(), o), nil
+}
+
+// noRing returns nil if there is a ring's header, ErrNoRing if the store is empty.
+func noRing(ctx context.Context, store Store) error {
+	all, _, err := store.List(ctx, "")
+	switch {
+	case err != nil:
+		return fmt.Errorf("keyring: look for a ring: %w", err)
+	case len(all) == 0:
+		return ErrNoRing
+	}
+	for _, e := range all {
+		if e.Key == headerKey {
+			return nil
+		}
+	}
+	return fmt.Errorf("keyring: the store holds records, but no ring's header: %w", ErrDamaged)
+}
+
+// Open opens the ring in a store. It makes none: ErrNoRing says that the store
+// is empty, ErrLocked that no KEK fits. [Ring.Close] closes the store.
+func Open(ctx context.Context, store Store, o Options) (*Ring, error) {
+	e, err := store.Get(ctx, headerKey)
+	if errors.Is(err, ErrNotFound) {
+		if err = noRing(ctx, store); err == nil {
+			err = ErrConflict // made just now
+		}
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keyring: open the ring: %w", err)
+	}
+	h, root, err := openHeader(e.Value, o.KEKs)
+	if err != nil {
+		return nil, err
+	}
+	return newRing(store, h, root, o), nil
+}
+
+func newRing(store Store, h *header, root secret, o Options) *Ring {
+	return &Ring{
+		store: store, ringID: slices.Clone(h.ringID), root: root, draw: drawInstance,
+		suites: slices.Clone(o.Suites), seen: map[string]uint64{}, followers: map[string]*follower{},
+	}
+}
+
+// drawInstance returns 40 random bits.
+func drawInstance() uint64 {
+	var b [8]byte
+	rand.Read(b[8-instanceBits/8:])
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// Close ends all Senders and Receivers, wipes the ring's secrets and closes the store.
+func (r *Ring) Close() error {
+	r.mu.Lock()
+	if r.root.key == nil {
+		r.mu.Unlock()
+		return nil
+	}
+	r.root.wipe()
+	r.root = secret{}
+	followers := r.followers
+	r.followers = map[string]*follower{}
+	if r.stopWatch != nil {
+		r.stopWatch()
+		r.stopWatch = nil
+	}
+	r.mu.Unlock()
+	for _, f := range followers {
+		f.shut()
+	}
+	r.running.Wait()
+	return r.store.Close()
+}
+
+// ID identifies the ring: 16 random bytes, in hexadecimal. A copy has the same.
+func (r *Ring) ID() string { return hex.EncodeToString(r.ringID) }
+
+// Format prints no field: some hold secrets.
+func (r *Ring) Format(s fmt.State, _ rune) { io.WriteString(s, "keyring.Ring("+redacted+")") }
+
+// key returns a copy of the root key for the caller to wipe.
+func (r *Ring) key() (secret, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.root.key == nil {
+		return secret{}, ErrClosed
+	}
+	return r.root.clone(), nil
+}
+
+// channelID is the keyed hash a channel is stored under:
+// HMAC-SHA-256(HKDF-SHA-256(root key, ring ID, "chanseal 1 channel names", 32), name), its first 16 bytes, in hexadecimal.
+func (r *Ring) channelID(name string) (string, error) {
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	root, err := r.key()
+	if err != nil {
+		return "", err
+	}
+	defer root.wipe()
+	k := root.derive(r.ringID, "chanseal 1 channel names", 32)
+	defer clear(k)
+	m := hmac.New(sha256.New, k)
+	m.Write([]byte(name))
+	return hex.EncodeToString(m.Sum(nil)[:16]), nil
+}
+
+// takeSet is where a store records the instances of an epoch.
+func takeSet(id string, epoch uint64) string {
+	return "t/" + id + "/" + strconv.FormatUint(epoch, 10)
+}
+
+// open opens a channel's record and checks that it is the one of this key, and
+// no older than what this Ring saw before.
+func (r *Ring) open(e Entry) (*state, error) {
+	root, err := r.key()
+	if err != nil {
+		return nil, err
+	}
+	defer root.wipe()
+	payload, revision, err := openRecord(root, kindChannel, e.Key, e.Value)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(payload)
+	st, err := decodeState(payload)
+	if err != nil {
+		return nil, err
+	}
+	st.revision = revision
+	if id, err := r.channelID(st.name); err != nil || channelPrefix+id != e.Key {
+		st.wipe()
+		return nil, fmt.Errorf("keyring: a channel's record has another channel's name: %w", ErrDamaged)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if revision < r.seen[e.Key] {
+		st.wipe()
+		return nil, fmt.Errorf("keyring: revision %d of a channel's record, but %d was seen: %w", revision, r.seen[e.Key], ErrRollback)
+	}
+	r.seen[e.Key] = revision
+	return st, nil
+}
+
+// load reads a channel's record. ErrNotFound is left to the caller.
+func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err error) {
+	e, err := r.store.Get(ctx, channelPrefix+id)
+	if err != nil {
+		if errors.Is(err, ErrNotFound) {
+			r.mu.Lock()
+			lost := r.seen[channelPrefix+id] > 0
+			r.mu.Unlock()
+			if lost {
+				return nil, 0, fmt.Errorf("keyring: a channel's record is gone: %w", ErrRollback)
+			}
+		}
+		return nil, 0, err
+	}
+	st, err = r.open(e)
+	return st, e.Rev, err
+}
+
+// save writes st as the next revision of the record that has rev in the store.
+func (r *Ring) save(ctx context.Context, id string, st *state, rev uint64) error {
+	root, err := r.key()
+	if err != nil {
+		return err
+	}
+	defer root.wipe()
+	payload := st.encode()
+	defer clear(payload)
+	sealed, err := sealRecord(root, kindChannel, channelPrefix+id, st.revision+1, payload)
+	if err != nil {
+		return err
+	}
+	if _, err := r.store.CAS(ctx, channelPrefix+id, sealed, rev); err != nil {
+		return err
+	}
+	st.revision++
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen[channelPrefix+id] = max(r.seen[channelPrefix+id], st.revision)
+	return nil
+}
+
+// suite finds a suite by its number.
+func (r *Ring) suite(id cipher.SuiteID) (*cipher.Suite, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.suites {
+		if s.ID() == id {
+			return s, nil
+		}
+	}
+	s, err := cipher.ByID(id)
+	if err != nil {
+		return nil, fmt.Errorf("suite %#04x: %w", uint16(id), ErrNoSuite)
+	}
+	return s, nil
+}
+
+// ChannelOptions of [Ring.Create]; the zero value is a good choice.
+type ChannelOptions struct {
+	Suite  *cipher.Suite // nil is AES-128-GCM
+	Policy Policy
+}
+
+// Create makes a channel with one active epoch: number 1, or, if a channel of
+// that name was forgotten, the next number after it.
+func (r *Ring) Create(ctx context.Context, name string, o ChannelOptions) (*Channel, error) {
+	id, err := r.channelID(name)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := o.Policy.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if o.Suite == nil {
+		o.Suite = cipher.AES128GCM()
+	}
+	if o.Suite.Custom() {
+		r.mu.Lock()
+		if !slices.Contains(r.suites, o.Suite) {
+			r.suites = append(r.suites, o.Suite)
+		}
+		r.mu.Unlock()
+	}
+	st, rev, err := r.load(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		st = &state{name: name}
+	} else if err != nil {
+		return nil, fmt.Errorf("keyring: create the channel %q: %w", name, err)
+	}
+	defer st.wipe()
+	if rev != 0 && (st.active() != nil || st.staged() != nil) {
+		return nil, fmt.Errorf("%w: %q", ErrChannelExists, name)
+	}
+	st.policy, st.suite = policy, o.Suite.ID()
+	if err := st.rotate(time.Now(), "", false); err != nil {
+		return nil, err
+	}
+	if err := r.save(ctx, id, st, rev); errors.Is(err, ErrConflict) {
+		return nil, fmt.Errorf("%w: %q", ErrChannelExists, name)
+	} else if err != nil {
+		return nil, fmt.Errorf("keyring: create the channel %q: %w", name, err)
+	}
+	return &Channel{ring: r, name: name, id: id}, nil
+}
+
+// Channel returns the channel of that name; ErrNoChannel if there is none. A
+// channel that was forgotten is still there, without any secret.
+func (r *Ring) Channel(ctx context.Context, name string) (*Channel, error) {
+	id, err := r.channelID(name)
+	if err != nil {
+		return nil, err
+	}
+	st, _, err := r.load(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("%w: %q", ErrNoChannel, name)
+	} else if err != nil {
+		return nil, fmt.Errorf("keyring: open the channel %q: %w", name, err)
+	}
+	st.wipe()
+	return &Channel{ring: r, name: name, id: id}, nil
+}
+
+// Channels describes all channels, in the order of their names. Those that were
+// forgotten have Epoch 0.
+func (r *Ring) Channels(ctx context.Context) ([]Info, error) {
+	all, _, err := r.store.List(ctx, channelPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: list the channels: %w", err)
+	}
+	var out []Info
+	for _, e := range all {
+		st, err := r.open(e)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r.describe(st, time.Now()))
+		st.wipe()
+	}
+	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// Rekey wraps the ring's root key anew, by these KEKs and no other. It does not
+// change the root key: who could open the ring before and kept a copy of its
+// header still can.
+func (r *Ring) Rekey(ctx context.Context, keks ...KEK) error {
+	root, err := r.key()
+	if err != nil {
+		return err
+	}
+	defer root.wipe()
+	e, err := r.store.Get(ctx, headerKey)
+	if err != nil {
+		return fmt.Errorf("keyring: wrap the ring anew: %w", err)
+	}
+	h := &header{ringID: r.ringID}
+	if err := h.wrap(root, keks); err != nil {
+		return err
+	}
+	if _, err := r.store.CAS(ctx, headerKey, h.encode(root), e.Rev); err != nil {
+		return fmt.Errorf("keyring: wrap the ring anew: %w", err)
+	}
+	return nil
+}
