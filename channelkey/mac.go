@@ -1,0 +1,77 @@
+package channelkey
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"hash"
+	"sync"
+)
+
+const (
+	sha1HexLen = 2 * sha1.Size
+	day        = 24 * 60 * 60 // seconds
+)
+
+// work is the scratch memory of one signature or verification: a keyed hash and
+// buffers that keep their room.
+type work struct {
+	mac     hash.Hash
+	msg     []byte // what is signed
+	payload []byte // a decoded payload
+	sum     [64]byte
+}
+
+// sign returns the MAC of w.msg, valid until the next call.
+func (w *work) sign() []byte {
+	w.mac.Reset()
+	w.mac.Write(w.msg)
+	return w.mac.Sum(w.sum[:0])
+}
+
+// signer is one key under one hash, with its schedule computed once. It may be
+// used by many goroutines.
+type signer struct{ pool sync.Pool }
+
+func newSigner(h func() hash.Hash, key []byte) *signer {
+	return &signer{sync.Pool{New: func() any { return &work{mac: hmac.New(h, key)} }}}
+}
+
+func (s *signer) get() *work { return s.pool.Get().(*work) }
+
+// maxKept bounds the room that a pooled buffer may keep, in bytes.
+const maxKept = 4 << 10
+
+// put gives the scratch memory back, without what it held of the key text.
+func (s *signer) put(w *work) {
+	if cap(w.msg) > maxKept {
+		w.msg = nil
+	}
+	if cap(w.payload) > maxKept {
+		w.payload = nil
+	}
+	s.pool.Put(w)
+}
+
+// hmacSHA256 is HMAC-SHA-256 (RFC 2104) for keys that are used once, as 007
+// derives them: crypto/hmac would allocate its two states anew for each. buf is
+// scratch. The key has at most 64 bytes.
+func hmacSHA256(buf, key, msg []byte) (sum [32]byte, room []byte) {
+	buf = pad(buf[:0], key, 0x36)
+	room = append(buf, msg...)
+	inner := sha256.Sum256(room)
+	buf = pad(room[:0], key, 0x5c)
+	return sha256.Sum256(append(buf, inner[:]...)), room
+}
+
+// pad appends one block: the key, filled up with zeros, XOR x.
+func pad(dst, key []byte, x byte) []byte {
+	for i := range sha256.BlockSize {
+		b := x
+		if i < len(key) {
+			b ^= key[i]
+		}
+		dst = append(dst, b)
+	}
+	return dst
+}
