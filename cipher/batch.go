@@ -17,8 +17,10 @@ func (k *SealKey) SealBatch(frames []Frame) (failed int) {
 	if err != nil {
 		return k.sealSingly(frames)
 	}
-	longest := k.header.len(first+uint64(len(frames)-1)) + k.suite.overhead
-	checkBatch(frames, func(src []byte) int { return len(src) + longest })
+	checkBatch(frames, func(i int) (least, most int) {
+		n := k.header.len(first+uint64(i)) + len(frames[i].Src) + k.suite.overhead
+		return n, n
+	})
 	for i := range frames {
 		f := &frames[i]
 		if f.Err = k.sealBatched(box, f, first+uint64(i)); f.Err != nil {
@@ -47,7 +49,10 @@ func (k *SealKey) sealBatched(box *keyBox, f *Frame, ctr uint64) error {
 
 // sealSingly is for when the counters do not suffice for the whole batch.
 func (k *SealKey) sealSingly(frames []Frame) (failed int) {
-	checkBatch(frames, func(src []byte) int { return len(src) + k.Overhead() })
+	checkBatch(frames, func(i int) (least, most int) {
+		n := len(frames[i].Src)
+		return k.header.size + n + k.suite.overhead, n + k.Overhead()
+	})
 	for i := range frames {
 		f := &frames[i]
 		if f.Dst, f.Err = k.Seal(f.Dst, f.Src, f.AAD); f.Err != nil {
@@ -64,11 +69,11 @@ func (k *OpenKey) OpenBatch(frames []Frame) (failed int) {
 	if len(frames) == 0 {
 		return 0
 	}
-	checkBatch(frames, func(src []byte) int {
-		if _, size, err := ParseHeader(src); err == nil {
-			return max(0, k.room(len(src)-size))
+	checkBatch(frames, func(i int) (least, most int) {
+		if _, size, err := ParseHeader(frames[i].Src); err == nil {
+			most = max(0, k.room(len(frames[i].Src)-size))
 		}
-		return 0
+		return most, most
 	})
 	for i := range frames {
 		f := &frames[i]
@@ -88,18 +93,19 @@ func failAll(frames []Frame, err error) int {
 
 const batchOverlapMessage = "cipher: the Dst of a batch element overlaps another element"
 
-// checkBatch panics when the part of an element's Dst that may be written (result
-// tells its length by the Src) meets another element. Batches cut in order out of one
-// or two buffers, as they come in practice, are seen through in one pass.
-func checkBatch(frames []Frame, result func(src []byte) int) {
+// checkBatch panics when the part of an element's Dst that may be written meets another
+// element. result tells the least and the most bytes that element i may write. Batches
+// cut in order out of one or two buffers, as they come in practice, are seen through
+// in one pass.
+func checkBatch(frames []Frame, result func(i int) (least, most int)) {
 	if disjointInOrder(frames, result) {
 		return
 	}
 	for i := range frames {
-		room := roomOf(&frames[i], result(frames[i].Src))
+		room := roomOf(frames, i, result)
 		for j := range frames {
 			f := &frames[j]
-			if i != j && (overlaps(room, f.Src) || overlaps(room, f.AAD) || overlaps(room, roomOf(f, result(f.Src)))) {
+			if i != j && (overlaps(room, f.Src) || overlaps(room, f.AAD) || overlaps(room, roomOf(frames, j, result))) {
 				panic(batchOverlapMessage)
 			}
 		}
@@ -108,17 +114,16 @@ func checkBatch(frames []Frame, result func(src []byte) int) {
 
 // disjointInOrder reports whether the rooms follow each other in memory and all of
 // them lie on one side of everything that is read. False means only: look closer.
-func disjointInOrder(frames []Frame, result func(src []byte) int) bool {
+func disjointInOrder(frames []Frame, result func(i int) (least, most int)) bool {
 	var writes, reads reach
 	for i := range frames {
-		f := &frames[i]
-		room := roomOf(f, result(f.Src))
+		room := roomOf(frames, i, result)
 		if len(room) > 0 && start(room) < writes.end {
 			return false
 		}
 		writes.add(room)
-		reads.add(f.Src)
-		reads.add(f.AAD)
+		reads.add(frames[i].Src)
+		reads.add(frames[i].AAD)
 	}
 	return writes.end <= reads.begin || reads.end <= writes.begin
 }
@@ -137,11 +142,14 @@ func (r *reach) add(b []byte) {
 	r.end = max(r.end, s+uintptr(len(b)))
 }
 
-// roomOf is the n bytes of Dst that will be written; none if Dst has too little room,
-// since then new memory is allocated.
-func roomOf(f *Frame, n int) []byte {
-	if cap(f.Dst)-len(f.Dst) < n {
+// roomOf is what may be written of element i's Dst; nothing if it has not even room
+// for the least, since then new memory is allocated.
+func roomOf(frames []Frame, i int, result func(i int) (least, most int)) []byte {
+	dst := frames[i].Dst
+	least, most := result(i)
+	spare := cap(dst) - len(dst)
+	if spare < least {
 		return nil
 	}
-	return f.Dst[len(f.Dst) : len(f.Dst)+n]
+	return dst[len(dst) : len(dst)+min(spare, most)]
 }

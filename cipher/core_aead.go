@@ -64,6 +64,7 @@ func (c *aeadCore) sealGuarded(dst, src, nonce []byte, s *scratch) (n int, err e
 		}
 	}()
 	before := s.block[:copy(s.block[:blockSize], src)]
+	defer clear(before)
 	out := c.aead.Seal(dst[:0:len(dst)], nonce, src, s.aad)
 	if len(out) != len(dst) || len(before) == blockSize && bytes.Equal(out[:blockSize], before) {
 		return 0, ErrHook

@@ -22,9 +22,9 @@ var FreshKey = Counting{fresh: true}
 // Reserve counts in blocks that the caller sets aside durably, for keys that come
 // from outside and outlive the process. reserve must record that the n counters
 // from first on are used up, and only then return; it never returns a counter twice,
-// not even after a crash. It is called by one goroutine at a time, some ahead of
-// need, and with n up to [ReserveBlock]. Its error is returned by the Seal that
-// needed the block.
+// not even after a crash. It is called by one goroutine at a time, with n mostly
+// [ReserveBlock]: more for a longer batch, less at the end of the key's life. Its error
+// is returned by the Seal that needed the block. It may not use the SealKey.
 func Reserve(reserve func(n uint64) (first uint64, err error)) Counting {
 	return Counting{reserve: reserve}
 }
@@ -33,8 +33,9 @@ func Reserve(reserve func(n uint64) (first uint64, err error)) Counting {
 // left of a block when the process ends is skipped.
 const ReserveBlock = 1 << 14
 
-// Key life (DESIGN of the limits: GCM's 2^32 invocations of SP 800-38D, Section 8.3,
-// and the block bound of RFC 8446, Section 5.5, taken for every suite alike).
+// Key life, for every suite alike: GCM's 2^32 invocations (SP 800-38D, Section 8.3),
+// and a bound on blocks. With q of them under one key, counter mode over a 128-bit
+// block cipher can be told from random with probability q^2/2^129: 2^-39 at the limit.
 const (
 	maxFrames = 1 << 32 // frames sealed under one key
 	maxBlocks = 1 << 45 // blocks of 16 bytes sealed under one key
@@ -74,15 +75,32 @@ func (c *counter) take(n uint64) (first uint64, err error) {
 	if c.reserve != nil {
 		return c.takeReserved(n)
 	}
+	if n > 1 {
+		return c.takeBatch(n)
+	}
 	// The look before the addition keeps the counter from running away (and
 	// around) when an exhausted key is asked again and again.
 	if c.next.Load() >= maxFrames {
 		return 0, ErrExhausted
 	}
-	if first = c.next.Add(n) - n; first+n > maxFrames {
+	if first = c.next.Add(1) - 1; first >= maxFrames {
 		return 0, ErrExhausted
 	}
 	return first, nil
+}
+
+// takeBatch takes all n counters or, unlike an addition, none: what is left can then
+// still be taken one by one.
+func (c *counter) takeBatch(n uint64) (first uint64, err error) {
+	for {
+		next := c.next.Load()
+		if next >= maxFrames || n > maxFrames-next {
+			return 0, ErrExhausted
+		}
+		if c.next.CompareAndSwap(next, next+n) {
+			return next, nil
+		}
+	}
 }
 
 func (c *counter) takeReserved(n uint64) (first uint64, err error) {

@@ -77,6 +77,7 @@ func (m *macKey) sum(s *scratch, nonce, ct []byte) []byte {
 		return h.Sum(s.mac[:0])[:m.tag]
 	}
 	h := b.of(m)
+	defer h.Reset() // the state of a key does not stay in the pool
 	restore(h, m.inner)
 	m.write(h, b, nonce, s.aad, ct)
 	inner := h.Sum(s.mac[:0])

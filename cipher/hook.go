@@ -103,13 +103,13 @@ func (c *hookCore) make(h Hook, kid KeyID, key []byte) (err error) {
 }
 
 func (c *hookCore) seal(dst, src []byte, ctr uint64, s *scratch) (int, error) {
-	out, ok := c.callSealer(s, src)
+	room := s.hookRoom(len(src) + c.extra)
+	defer clear(room)
+	out, ok := c.callSealer(room, src, s.aad)
 	if !ok || len(out) < len(src) || len(out) > len(src)+c.extra || c.passes(out, src) {
 		return 0, ErrHook
 	}
-	s.hook = out[:0]
 	n := copy(dst, out)
-	clear(out)
 	if c.inside == nil {
 		return n, nil
 	}
@@ -138,35 +138,43 @@ func (c *hookCore) open(dst, src []byte, ctr uint64, s *scratch) (int, bool) {
 		}
 		src = dst[:n]
 	}
-	out, ok := c.callOpener(s, src)
+	room := s.hookRoom(len(src))
+	defer clear(room)
+	out, ok := c.callOpener(room, src, s.aad)
 	if !ok || len(out) > len(src) || len(out) < len(src)-c.extra {
 		return 0, false
 	}
-	s.hook = out[:0]
-	n := copy(dst, out)
-	clear(out)
-	return n, true
+	return copy(dst, out), true
 }
 
-// callSealer and callOpener give the hook memory of its own to append to: in place,
-// dst and the frame are the same bytes, which the hook's contract does not allow for.
-func (c *hookCore) callSealer(s *scratch, src []byte) (out []byte, ok bool) {
+// hookRoom is n bytes for a hook to append to: in place, dst and the frame are the same
+// bytes, which its contract does not allow for. The room goes back to a pool that all
+// keys share, so that it is cleared after use; and a hook that returns other memory
+// than this keeps it to itself.
+func (s *scratch) hookRoom(n int) []byte {
+	if cap(s.hook) < n {
+		s.hook = make([]byte, n)
+	}
+	return s.hook[:n:n]
+}
+
+func (c *hookCore) callSealer(room, src, aad []byte) (out []byte, ok bool) {
 	defer func() {
 		if recover() != nil {
 			out, ok = nil, false
 		}
 	}()
-	out, err := c.sealer.Seal(s.hook[:0], src, s.aad)
+	out, err := c.sealer.Seal(room[:0], src, aad)
 	return out, err == nil && !overlaps(out, src)
 }
 
-func (c *hookCore) callOpener(s *scratch, src []byte) (out []byte, ok bool) {
+func (c *hookCore) callOpener(room, src, aad []byte) (out []byte, ok bool) {
 	defer func() {
 		if recover() != nil {
 			out, ok = nil, false
 		}
 	}()
-	out, err := c.opener.Open(s.hook[:0], src, s.aad)
+	out, err := c.opener.Open(room[:0], src, aad)
 	return out, err == nil && !overlaps(out, src)
 }
 

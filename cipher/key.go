@@ -2,6 +2,8 @@ package cipher
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"runtime"
 	"sync/atomic"
 )
@@ -30,6 +32,12 @@ func (k *keySlot) put(c core) {
 // collection that follows the last of them. It is safe for concurrent use, and more
 // than once.
 func (k *keySlot) Retire() { k.box.Store(nil) }
+
+// String keeps keys out of logs.
+func (k *keySlot) String() string { return "cipher.Key(REDACTED)" }
+
+// Format prints the same for every verb.
+func (k *keySlot) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
 // gone is the error of a key without a core.
 func (k *keySlot) gone() error {

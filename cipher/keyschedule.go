@@ -11,10 +11,17 @@ import (
 // derives keys makes longer ones.
 const maxBaseKey = 1024
 
+func checkBaseKey(baseKey []byte) error {
+	if len(baseKey) == 0 || len(baseKey) > maxBaseKey {
+		return fmt.Errorf("cipher: base key of %d bytes, want 1 to %d", len(baseKey), maxBaseKey)
+	}
+	return nil
+}
+
 // deriveKeys is the key schedule of RFC 9605, Section 4.4.2. The caller wipes both.
 func (s *Suite) deriveKeys(kid KeyID, baseKey []byte) (key, salt []byte, err error) {
-	if len(baseKey) == 0 || len(baseKey) > maxBaseKey {
-		return nil, nil, fmt.Errorf("cipher: base key of %d bytes, want 1 to %d", len(baseKey), maxBaseKey)
+	if err := checkBaseKey(baseKey); err != nil {
+		return nil, nil, err
 	}
 	if err := s.allowed(baseKey); err != nil {
 		return nil, nil, err
@@ -47,6 +54,9 @@ func (s *Suite) deriveKeys(kid KeyID, baseKey []byte) (key, salt []byte, err err
 // The step is exactly the RFC's: the label is "SFrame 1.0 Ratchet", and it is HKDF's
 // info, not its salt.
 func RatchetStep(s *Suite, baseKey []byte) ([]byte, error) {
+	if err := checkBaseKey(baseKey); err != nil {
+		return nil, err
+	}
 	secret, err := hkdf.Extract(s.hash, baseKey, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cipher: ratchet: %w", err)
@@ -73,6 +83,9 @@ func RatchetKID(generation, step uint64, bits int) (KeyID, error) {
 // (draft-ietf-avtcore-rtp-sframe, Section 7). Both sides must have agreed on it:
 // nothing on the wire shows that it is in use.
 func StreamBaseKey(s *Suite, baseKey []byte, ssrc uint32) ([]byte, error) {
+	if err := checkBaseKey(baseKey); err != nil {
+		return nil, err
+	}
 	var salt [4]byte
 	binary.BigEndian.PutUint32(salt[:], ssrc)
 	secret, err := hkdf.Extract(s.hash, baseKey, salt[:])
@@ -97,7 +110,7 @@ type MLSLayout struct {
 // KID puts the three numbers together. The epoch is cut to its low bits, as the
 // section asks; a sender index or context that does not fit is an error.
 func (l MLSLayout) KID(epoch, sender, context uint64) (KeyID, error) {
-	if l.EpochBits < 0 || l.SenderBits < 0 || l.EpochBits+l.SenderBits > 64 {
+	if l.EpochBits < 0 || l.SenderBits < 0 || l.EpochBits > 64 || l.SenderBits > 64-l.EpochBits {
 		return 0, fmt.Errorf("cipher: MLS layout of %d epoch and %d sender bits does not fit into 64", l.EpochBits, l.SenderBits)
 	}
 	if !fits(sender, l.SenderBits) {

@@ -28,13 +28,14 @@ func (c Condition) String() string {
 // One forgery among 2^(8·tag) attempts passes, and RFC 9605, Section 7.1, wants short
 // tags watched: a 32-bit tag gives way within 2^32 attempts, so the key is given up at
 // a 2^-8 chance of that. For full tags the end is AES-GCM's bound on attempted
-// forgeries (RFC 8446, Section 5.5, takes the same).
+// forgeries (RFC 9147, Section 4.5.3, takes the same). A custom suite's tag of 5 to 7 bytes
+// is counted as one of 4.
 type failureLimits struct{ report, rotate, end uint64 }
 
 func limitsFor(tag int) failureLimits {
 	const never = 1<<64 - 1
 	switch {
-	case tag <= 4:
+	case tag < 8:
 		return failureLimits{report: 1 << 12, rotate: 1 << 20, end: 1 << 24}
 	case tag < 16:
 		return failureLimits{report: 1 << 32, rotate: never, end: 1 << 36}
@@ -45,7 +46,7 @@ func limitsFor(tag int) failureLimits {
 // Failures is how many frames of this KID failed to authenticate.
 func (k *OpenKey) Failures() uint64 { return k.failures.Load() }
 
-// Condition says what those failures ask for: with 32-bit tags Report from 2^12 on,
+// Condition says what those failures ask for: with tags under 64 bits Report from 2^12 on,
 // Rotate from 2^20, Ended at 2^24; with 64 and 80 bits Report from 2^32; with all
 // tags Ended at 2^36.
 func (k *OpenKey) Condition() Condition {

@@ -77,7 +77,9 @@ func (o *observed) run(dst, in []byte) ([]byte, error) {
 }
 
 // Observer is a PacketObserver made of sealers and openers, such as those of a
-// keyring: the other way round. A nil field drops its packets, as does any error.
+// keyring: the other way round. A nil field drops its packets, as does any error: the
+// callback returns false and leaves an empty packet, so that nothing gets out in clear
+// even where that is not heeded.
 type Observer struct {
 	SendAudio, SendVideo       Sealer
 	ReceiveAudio, ReceiveVideo Opener
@@ -96,10 +98,12 @@ func (o *Observer) OnReceiveAudioPacket(p *Packet) bool { return openPacket(o.Re
 func (o *Observer) OnReceiveVideoPacket(p *Packet) bool { return openPacket(o.ReceiveVideo, p) }
 
 func sealPacket(s Sealer, p *Packet) bool {
+	in := p.Buffer
+	p.Buffer = nil
 	if s == nil {
 		return false
 	}
-	out, err := s.Seal(nil, p.Buffer, nil)
+	out, err := s.Seal(nil, in, nil)
 	if err != nil || len(out) > MaxPacket {
 		return false
 	}
@@ -108,10 +112,12 @@ func sealPacket(s Sealer, p *Packet) bool {
 }
 
 func openPacket(o Opener, p *Packet) bool {
+	in := p.Buffer
+	p.Buffer = nil
 	if o == nil {
 		return false
 	}
-	out, err := o.Open(nil, p.Buffer, nil)
+	out, err := o.Open(nil, in, nil)
 	if err != nil {
 		return false
 	}

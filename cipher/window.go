@@ -45,9 +45,9 @@ const (
 )
 
 func newWindow(size int) *window {
-	// One block more than the window spans, since it need not begin on a block.
+	// As many blocks as the window touches when it begins with a block's last counter.
 	n := 1
-	for n < size>>blockShift+1 {
+	for n < (size+blockMask-1)>>blockShift+1 {
 		n *= 2
 	}
 	return &window{size: uint64(size), mask: uint64(n - 1), slots: make([]atomic.Uint64, n)}
@@ -153,6 +153,9 @@ func restoreWindow(state []byte) (*window, error) {
 	}
 	high := binary.BigEndian.Uint64(state[5:])
 	w := newWindow(size)
+	// The highest counter first: a state that was saved while it was being accepted
+	// does not hold its bit, and everything behind the window stays refused even so.
+	w.top.Store(high >> blockShift)
 	for i := uint64(size); i > 0; i-- {
 		if j := i - 1; j <= high && state[13+j/8]&(1<<(j%8)) != 0 {
 			w.commit(high - j)
