@@ -1,0 +1,529 @@
+package main
+
+// AES-GCM for CPUs with AVX-512, VAES, VPCLMULQDQ and VBMI (Ice Lake, Zen 4
+// and later).
+//
+// What bounds it (Zen 5, measured): VAESENC zmm 2 a cycle, VPCLMULQDQ zmm one
+// every 2 cycles. Four blocks cost 5 (AES-128) or 7 (AES-256) cycles of AES and
+// 6 of CLMUL with Karatsuba's three products, so the carry-less multiplier is
+// the scarce unit and everything here spares it: Karatsuba in the loop, one
+// reduction for 32 blocks, the first AES round by table (roundTable).
+//
+// A frame of up to 512 bytes is one straight line per vector count (small): E(J0)
+// runs beside the payload, the AAD block and the length block are multiplied as
+// one pair, and there is one reduction. A longer frame runs the loop while more
+// than 512 bytes are left and then takes the same straight line, with the GHASH
+// state in the AAD block's place and a power one lower (R10 = 16).
+//
+// Registers, everywhere:
+//
+//	AX key   DI dst   SI src   R11 bytes left   R8 first 8 bytes of the nonce
+//	R9 last 4 bytes of the nonce << 32 (+ blocks done, outside the loop)
+//	R10 0, or 16 when X14 holds a state that needs one H less
+//	Z0-Z7 AES blocks   Z11 Z12 Z13 low, middle, high product   X19 E(J0)   X22 length block
+//
+// small: DX powers, R12 R13 address of the last vector of src and dst (bounced
+// through the stack when its dead lanes would lie on another page: a fault
+// suppressed by a mask costs 200 ns), K2 its mask, Z8 counters reflected, Z9
+// counter step, Z10 byte swap, X14 AAD block or state, Z16 Z17 round keys, Z18
+// last round key, Z24-Z31 ciphertext in Open.
+//
+// loop: R12 R13 round table's next row and end, R14 counter >> 8, Z29 Z9 first
+// round's base for vectors 0-6 and 7, Z16 Z10 byte swap that also gathers the
+// low or high halves of two vectors, Z17 round key, Z25 state, Z26 last round
+// key, Z27 scratch.
+//
+// Constant time: the instruction stream depends on lengths, addresses and
+// counters only; no load is indexed by key, text or tag. Every exit clears all
+// vector registers and the bounce buffer.
+
+// Offsets in gcmKey; engine.go asserts them.
+const (
+	offPow   = 256                    // H^34 … H^1, then the field's one
+	powTop   = 34                     // exponent of the first entry
+	offH1    = offPow + 16*(powTop-1) // H
+	offPairs = 896                    // Karatsuba tables of four vector pairs: low, high, middle halves
+	offLo    = offPairs
+	offHi    = offPairs + 256
+	offMid   = offPairs + 512
+	offTable = offPairs + 768 // round table
+	tableLen = 4096
+)
+
+// Offsets in gcmState.
+const (
+	stY        = 0
+	stTextBits = 16
+	stAADBits  = 24
+	stBlocks   = 32
+	stSkip     = 40
+)
+
+const chunk = 512 // bytes of one turn of the loop: eight vectors, 32 blocks
+
+func gcm512File() []string {
+	o := cat(
+		data("bswap", 0x08090a0b0c0d0e0f, 0x0001020304050607),
+		data("count1234", 1, 0, 2, 0, 3, 0, 4, 0),
+		data("count4", 4, 0),
+		data("reduce", 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000),
+	)
+	// Index vectors of VPERMT2B: from vectors a, b the byte-swapped low (high)
+	// 64 bits of every block, a's and b's side by side.
+	for half, name := range []string{"lowHalves", "highHalves"} {
+		var b []byte
+		for lane := 0; lane < 4; lane++ {
+			for from := 0; from < 2; from++ {
+				for k := 0; k < 8; k++ {
+					b = append(b, byte(64*from+16*lane+15-8*half-k))
+				}
+			}
+		}
+		o = append(o, bytesData(name, b)...)
+	}
+	for _, nr := range []int{10, 14} {
+		o = append(o, oneShot(nr, true)...)
+		o = append(o, oneShot(nr, false)...)
+		o = append(o, body(nr, true)...)
+		o = append(o, body(nr, false)...)
+	}
+	return append(o, hash512()...)
+}
+
+func bits(nr int) int { return map[int]int{10: 128, 14: 256}[nr] }
+
+// counters builds the first n counter vectors in Z0….
+func counters(n int) []string {
+	var o []string
+	for i := 0; i < n; i++ {
+		o = append(o, f("VPSHUFB Z10, Z8, Z%d", i))
+		if i < n-1 {
+			o = append(o, "VPADDD Z9, Z8, Z8")
+		}
+	}
+	return o
+}
+
+// smallAES encrypts n counter vectors and J0 up to the last round, whose key is
+// left in Z18; E(J0) is complete.
+func smallAES(nr, n int) []string {
+	o := counters(n)
+	for r := 0; r <= nr; r++ {
+		key := 16 + r%2
+		if r == nr {
+			key = 18
+		}
+		o = append(o, f("VBROADCASTI32X4 %d(AX), Z%d", 16*r, key))
+		op := "VAESENC"
+		if r == 0 {
+			op = "VPXORQ"
+		}
+		if r < nr {
+			for i := 0; i < n; i++ {
+				o = append(o, f("%s Z%d, Z%d, Z%d", op, key, i, i))
+			}
+		} else {
+			op = "VAESENCLAST"
+		}
+		o = append(o, f("%s X%d, X19, X19", op, key))
+	}
+	return o
+}
+
+// ends multiplies the AAD block (or state) and the length block as one pair.
+func ends() []string {
+	return []string{
+		"VINSERTI64X2 $1, X22, Y14, Y14", "VMOVDQU -16(DX)(R10*1), X15", f("VINSERTI64X2 $1, %d(AX), Y15, Y15", offH1),
+		"VPCLMULQDQ $0x00, Y15, Y14, Y11", "VPCLMULQDQ $0x11, Y15, Y14, Y13", "VPCLMULQDQ $0x01, Y15, Y14, Y12",
+		"VPCLMULQDQ $0x10, Y15, Y14, Y14", "VPXORQ Y14, Y12, Y12",
+	}
+}
+
+// absorb multiplies ciphertext vector i, held in register reg, into the sums.
+func absorb(i, reg int) []string {
+	return []string{
+		f("VPSHUFB Z10, Z%d, Z20", reg), f("VMOVDQU64 %d(DX), Z15", 64*i),
+		"VPCLMULQDQ $0x00, Z15, Z20, Z14", "VPXORQ Z14, Z11, Z11", "VPCLMULQDQ $0x11, Z15, Z20, Z21", "VPXORQ Z21, Z13, Z13",
+		"VPCLMULQDQ $0x01, Z15, Z20, Z23", "VPCLMULQDQ $0x10, Z15, Z20, Z20", "VPTERNLOGQ $0x96, Z23, Z20, Z12",
+	}
+}
+
+// fold reduces the sums and adds their four lanes: the state, in X25. With
+// karatsuba, Z12 still holds (l+h)(l+h).
+func fold(karatsuba bool) []string {
+	var o []string
+	if karatsuba {
+		o = append(o, "VPTERNLOGQ $0x96, Z11, Z13, Z12")
+	}
+	return append(o,
+		"VPCLMULQDQ $0x10, reduce<>(SB), Z11, Z14", "VPSHUFD $0x4e, Z11, Z11", "VPTERNLOGQ $0x96, Z14, Z11, Z12",
+		"VPCLMULQDQ $0x10, reduce<>(SB), Z12, Z14", "VPSHUFD $0x4e, Z12, Z12", "VPTERNLOGQ $0x96, Z14, Z12, Z13",
+		"VEXTRACTI64X4 $1, Z13, Y14", "VPXORQ Y14, Y13, Y13", "VEXTRACTI64X2 $1, Y13, X14", "VPXORQ X14, X13, X25")
+}
+
+// small is the straight line for n vectors, the last one masked.
+func small(nr, n int, seal bool) []string {
+	o := []string{f("v%d:", n)}
+	last := n - 1
+	if seal {
+		o = append(o, merge(smallAES(nr, n), ends())...)
+		for i := 0; i < last; i++ {
+			o = append(o, f("VPXORQ %d(SI), Z18, Z31", 64*i), f("VAESENCLAST Z31, Z%d, Z%d", i, i), f("VMOVDQU64 Z%d, %d(DI)", i, 64*i))
+		}
+		o = append(o, "VMOVDQU8.Z (R12), K2, Z31", "VPXORQ Z18, Z31, Z31", f("VAESENCLAST Z31, Z%d, Z%d", last, last),
+			f("VMOVDQU8 Z%d, K2, (R13)", last), f("VMOVDQU8.Z Z%d, K2, Z%d", last, last))
+		for i := 0; i < n; i++ {
+			o = append(o, absorb(i, i)...)
+		}
+		return append(o, "JMP finish")
+	}
+	var g []string
+	for i := 0; i < last; i++ {
+		g = append(g, f("VMOVDQU64 %d(SI), Z%d", 64*i, 24+i))
+	}
+	g = append(g, f("VMOVDQU8.Z (R12), K2, Z%d", 24+last))
+	g = append(g, ends()...)
+	for i := 0; i < n; i++ {
+		g = append(g, absorb(i, 24+i)...)
+	}
+	o = append(o, merge(smallAES(nr, n), g)...)
+	for i := 0; i < n; i++ {
+		o = append(o, f("VPXORQ Z18, Z%d, Z%d", 24+i, 24+i), f("VAESENCLAST Z%d, Z%d, Z%d", 24+i, i, i))
+		if i < last {
+			o = append(o, f("VMOVDQU64 Z%d, %d(DI)", i, 64*i))
+		} else {
+			o = append(o, f("VMOVDQU8 Z%d, K2, (R13)", i))
+		}
+	}
+	return append(o, "JMP finish")
+}
+
+// wipe clears every vector register, by zero idioms, which cost no execution
+// unit (VZEROALL is 1.3 ns dearer), and leaves the upper halves clean: a dirty
+// one would slow every SSE instruction that follows.
+func wipe() []string {
+	var o []string
+	for i := 0; i < 16; i++ {
+		o = append(o, f("VPXOR X%d, X%d, X%d", i, i, i))
+	}
+	for i := 16; i < 32; i++ {
+		o = append(o, f("VPXORQ X%d, X%d, X%d", i, i, i))
+	}
+	return append(o, "VZEROUPPER")
+}
+
+func loadArgs() []string {
+	return []string{
+		"MOVQ k+0(FP), AX", "MOVQ dst+8(FP), DI", "MOVQ src+16(FP), SI", "MOVQ n+24(FP), R11",
+		"MOVQ hi+32(FP), R8", "MOVQ lo+40(FP), R9",
+		"MOVQ R9, CX", "SHRQ $32, CX", "SHLQ $32, R8", "ORQ CX, R8", "SHLQ $32, R9",
+	}
+}
+
+// oneShot is a whole frame, or the last piece of one.
+func oneShot(nr int, seal bool) []string {
+	name, args := f("seal%dAVX512", bits(nr)), 72
+	doc := f(`func %s(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
+		AES-%d-GCM. Writes n bytes and the tag to dst. aadn <= 16; with more, and for the last
+		piece of a long frame, st holds what came before.`, name, bits(nr))
+	if !seal {
+		name, args = f("open%dAVX512", bits(nr)), 80
+		doc = f(`func %s(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
+			AES-%d-GCM. Writes n bytes to dst; ok is 1 if the tag at src[n:] is right, else 0, and
+			the caller must clear dst.`, name, bits(nr))
+	}
+	o := text(doc, name, 64, args)
+	o = append(o, loadArgs()...)
+	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X8", "VPINSRQ $1, R8, X8, X8", "BSWAPQ R8",
+		"VBROADCASTI32X4 bswap<>(SB), Z10", "VPSHUFB X10, X8, X19",
+		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
+		// AAD block, reflected.
+		"VPXOR X14, X14, X14", "MOVQ aad+48(FP), R10", "MOVQ aadn+56(FP), CX", "TESTQ CX, CX", "JZ noaad",
+		"MOVL R10, BX", "ANDL $4095, BX", "CMPL BX, $4080", "JHI bounceaad",
+		"loadaad:", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2", "VMOVDQU8.Z (R10), K2, X14", "VPSHUFB X10, X14, X14",
+		"noaad:", "SHLQ $3, CX", "LEAQ (R11*8), BX", "VMOVQ BX, X15", "VPINSRQ $1, CX, X15, X15",
+		"XORL R10, R10", "MOVQ st+64(FP), CX", "TESTQ CX, CX", "JNZ resume",
+		"begin:", "VMOVDQA64 X15, X22", f("CMPQ R11, $%d", chunk), "JHI long",
+		"small:", "XORL R12, R12", "XORL R13, R13",
+		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
+		"TESTQ R11, R11", "JZ v0",
+		"LEAQ -1(R11), BX", "MOVQ BX, CX", "ANDQ $-64, BX", "LEAQ (SI)(BX*1), R12", "LEAQ (DI)(BX*1), R13",
+		"ANDQ $63, CX", "INCQ CX", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2",
+		"MOVL R12, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncesrc",
+		"srcok:", "MOVL R13, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncedst", "dstok:")
+	for n := 1; n < 8; n++ {
+		o = append(o, f("CMPQ R11, $%d", 64*n), f("JLS v%d", n))
+	}
+	for n := 8; n > 0; n-- {
+		o = append(o, small(nr, n, seal)...)
+	}
+	o = append(o, "v0:")
+	o = append(o, merge(smallAES(nr, 0), ends())...)
+	o = append(o, "finish:")
+	o = append(o, fold(false)...)
+	o = append(o, "VPSHUFB X10, X25, X25", "VPXORQ X19, X25, X25")
+	if seal {
+		o = append(o, "VMOVDQU64 X25, (DI)(R11*1)")
+	} else {
+		o = append(o, "VPXORQ (SI)(R11*1), X25, X15", "XORL CX, CX", "VPTEST X15, X15", "SETEQ CX", "MOVQ CX, ok+72(FP)")
+	}
+	o = append(o, "LEAQ buf-64(SP), BX", "CMPQ R12, BX", "JEQ unbounce", "CMPQ R13, BX", "JEQ unbounce", "done:")
+	o = append(o, wipe()...)
+	o = append(o, "RET")
+
+	// Out of line: the bounce buffer, and what a frame in pieces brings along.
+	o = append(o,
+		"bounceaad:", "MOVQ SI, R12", "MOVQ DI, R13", "MOVQ CX, BX", "MOVQ R10, SI", "LEAQ buf-64(SP), DI", "REP; MOVSB",
+		"LEAQ buf-64(SP), R10", "MOVQ R12, SI", "MOVQ R13, DI", "MOVQ BX, CX", "JMP loadaad",
+		"bouncesrc:", "MOVQ SI, R14", "MOVQ DI, BX", "MOVQ R12, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R12", "REP; MOVSB",
+		"MOVQ R14, SI", "MOVQ BX, DI", "JMP srcok",
+		"bouncedst:", "LEAQ buf-64(SP), R13", "JMP dstok",
+		"unbounce:", "CMPQ R13, BX", "JNE wipebuf",
+		"LEAQ -1(R11), CX", "MOVQ CX, DX", "ANDQ $-64, DX", "ADDQ DX, DI", "ANDQ $63, CX", "INCQ CX", "MOVQ BX, SI", "REP; MOVSB",
+		"wipebuf:", "VPXORQ Z25, Z25, Z25", "VMOVDQU64 Z25, (BX)", "JMP done",
+		"resume:", f("VPXOR %d(CX), X14, X14", stY), f("MOVQ %d(CX), BX", stTextBits), "VMOVQ BX, X13", "VPADDQ X13, X15, X15",
+		f("VPINSRQ $1, %d(CX), X15, X15", stAADBits),
+		f("MOVQ %d(CX), BX", stBlocks), "ADDQ BX, R9", "VMOVD BX, X13", "VSHUFI64X2 $0, Z13, Z13, Z13", "VPADDD Z13, Z8, Z8",
+		f("MOVQ %d(CX), R10", stSkip), "JMP begin",
+		"long:")
+	o = append(o, longSetup(nr)...)
+	// state = AAD block * H, or the given state * 1
+	state := cat([]string{f("VMOVDQU %d(AX)(R10*1), X15", offH1),
+		"VPCLMULQDQ $0x00, X15, X14, X11", "VPCLMULQDQ $0x11, X15, X14, X13", "VPCLMULQDQ $0x01, X15, X14, X12",
+		"VPCLMULQDQ $0x10, X15, X14, X14", "VPXORQ X14, X12, X12"}, fold(false))
+	o = append(o, loop(nr, seal, state, chunk)...)
+	o = append(o, "VMOVDQA64 X25, X14", "MOVL $16, R10",
+		"MOVQ n+24(FP), CX", "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
+		"MOVQ st+64(FP), BX", "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
+		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
+		"VBROADCASTI32X4 bswap<>(SB), Z10", "VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
+		"JMP small", "")
+	return o
+}
+
+// body is a middle piece of a long frame: whole chunks, state in and out.
+func body(nr int, seal bool) []string {
+	name := f("sealBody%dAVX512", bits(nr))
+	if !seal {
+		name = f("openBody%dAVX512", bits(nr))
+	}
+	o := text(f(`func %s(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+		n bytes, a positive multiple of 512, from block st.blocks (a multiple of 256) on; st.y is brought forward.`, name), name, 0, 56)
+	o = append(o, loadArgs()...)
+	o = append(o, "BSWAPQ R8", "MOVQ st+48(FP), CX", f("VMOVDQU64 %d(CX), X25", stY), f("ADDQ %d(CX), R9", stBlocks))
+	o = append(o, longSetup(nr)...)
+	o = append(o, loop(nr, seal, nil, 0)...)
+	o = append(o, "MOVQ st+48(FP), CX", f("VMOVDQU64 X25, %d(CX)", stY))
+	o = append(o, wipe()...)
+	return append(o, "RET", "")
+}
+
+func longSetup(nr int) []string {
+	return cat([]string{"MOVL R9, R14", "SHRL $8, R14", "SHRQ $32, R9", "SHLQ $32, R9",
+		f("LEAQ %d(AX), R12", offTable), f("LEAQ %d(R12), R13", tableLen),
+		f("VBROADCASTI32X4 %d(AX), Z26", 16*nr), "MOVL $1, CX", "KMOVB CX, K4",
+		"VMOVDQU64 lowHalves<>(SB), Z16"}, tableBase("Z29"), []string{"VMOVDQA64 Z29, Z9"})
+}
+
+// tableBase puts the first round of the counter block with low byte 0 into dst.
+func tableBase(dst string) []string {
+	return []string{"MOVL R14, CX", "SHLL $8, CX", "ADDQ R9, CX", "BSWAPQ CX", "VMOVQ R8, X15", "VPINSRQ $1, CX, X15, X15",
+		"VPXOR (AX), X15, X15", "VAESENC 16(AX), X15, X15", f("VSHUFI64X2 $0, Z15, Z15, %s", dst)}
+}
+
+// advance moves to the table's next eight rows of four. In the last ones of a
+// period the low byte wraps within vector 7.
+func advance() []string {
+	o := []string{f("ADDQ $%d, R12", chunk), f("LEAQ %d(R12), CX", chunk), "CMPQ CX, R13", "JB advanced", "JNE wrap", "INCL R14"}
+	o = append(o, tableBase("Z30")...)
+	o = append(o, "VSHUFI64X2 $0xe4, Z30, Z29, Z9", "JMP advanced", "wrap:", f("LEAQ %d(AX), R12", offTable))
+	o = append(o, tableBase("Z29")...)
+	return append(o, "VMOVDQA64 Z29, Z9", "advanced:")
+}
+
+// chunkAES is eight vectors from (SI) to (DI).
+func chunkAES(nr int) []string {
+	var o []string
+	for i := 0; i < 8; i++ {
+		base := 29
+		if i == 7 {
+			base = 9
+		}
+		o = append(o, f("VPXORQ %d(R12), Z%d, Z%d", 64*i, base, i))
+	}
+	for r := 2; r < nr; r++ {
+		o = append(o, f("VBROADCASTI32X4 %d(AX), Z17", 16*r))
+		for i := 0; i < 8; i++ {
+			o = append(o, f("VAESENC Z17, Z%d, Z%d", i, i))
+		}
+	}
+	for i := 0; i < 8; i++ {
+		o = append(o, f("VPXORQ %d(SI), Z26, Z27", 64*i), f("VAESENCLAST Z27, Z%d, Z%d", i, i), f("VMOVDQU64 Z%d, %d(DI)", i, 64*i))
+	}
+	return o
+}
+
+var ghashPool = []int{8, 14, 15, 18, 20, 21, 23, 24, 28, 30, 31}
+
+// chunkGHASH multiplies eight vectors at base into fresh sums, two vectors at a
+// time, while it reduces the sums of the chunk before; that state enters with
+// the first pair, which is therefore taken last. One element per product, so
+// that merging spaces the products evenly; a product is added two slots later.
+func chunkGHASH(base string, off int) [][]string {
+	prepare := func(p int) []string {
+		n := f("p%d", p)
+		o := []string{f("VMOVDQU64 %d(%s), {%sb}", 128*p+64+off, base, n), f("VMOVDQU64 %d(%s), {%su}", 128*p+off, base, n), f("VMOVDQA64 {%su}, {%sw}", n, n),
+			f("VPERMT2B {%sb}, Z16, {%su}", n, n), f("VPERMT2B {%sb}, Z10, {%sw}", n, n)}
+		if p == 0 {
+			o = append(o, f("VPXORQ Z25, {%su}, K4, {%su}", n, n), "VPSRLDQ $8, Z25, Z25", f("VPXORQ Z25, {%sw}, {%sw}", n, n))
+		}
+		return append(o, f("VPXORQ {%su}, {%sw}, {%sx}", n, n, n))
+	}
+	reduce := [][]string{
+		{"VPTERNLOGQ $0x96, Z11, Z13, Z12", "VMOVDQA64 Z12, {m}", "VMOVDQA64 Z13, {h}", "VPSHUFD $0x4e, Z11, {ls}", "VPCLMULQDQ $0x10, reduce<>(SB), Z11, {t1}"},
+		{"VPTERNLOGQ $0x96, {t1}, {ls}, {m}", "VPCLMULQDQ $0x10, reduce<>(SB), {m}, {t2}", "VPSHUFD $0x4e, {m}, {m}"},
+		{"VPTERNLOGQ $0x96, {t2}, {m}, {h}", "VEXTRACTI64X4 $1, {h}, {Y:e}"},
+		{"VPXORQ {Y:e}, {Y:h}, {Y:h}", "VEXTRACTI64X2 $1, {Y:h}, {X:e2}"},
+		{"VPXORQ {X:e2}, {X:h}, X25"},
+	}
+	type sum struct {
+		slot         int
+		acc, product string
+	}
+	order := []int{1, 2, 3, 0}
+	slots := [][]string{prepare(order[0]), reduce[0]}
+	var pending []sum
+	seen := map[string]bool{}
+	add := func(s sum) string {
+		if seen[s.acc] {
+			return f("VPXORQ %s, %s, %s", s.product, s.acc, s.acc)
+		}
+		seen[s.acc] = true
+		return f("VMOVDQA64 %s, %s", s.product, s.acc)
+	}
+	k, red := 0, 1
+	for pi, p := range order {
+		var next []string
+		if pi+1 < len(order) {
+			next = prepare(order[pi+1])
+		}
+		per := (len(next) + 3) / 4
+		ci := 0
+		for _, half := range []struct {
+			table    int
+			reg, acc string
+		}{{offLo, "u", "Z11"}, {offHi, "w", "Z13"}, {offMid, "x", "Z12"}} {
+			for _, imm := range []string{"00", "11"} {
+				product := f("{p%d%s%s}", p, half.reg, imm)
+				slot := []string{f("VPCLMULQDQ $0x%s, %d(AX), {p%d%s}, %s", imm, half.table+64*p, p, half.reg, product)}
+				pending = append(pending, sum{k, half.acc, product})
+				for len(pending) > 0 && pending[0].slot <= k-2 {
+					slot = append(slot, add(pending[0]))
+					pending = pending[1:]
+				}
+				if red < len(reduce) && (k == 2 || k == 6 || k == 9 || k == 12) {
+					slot = append(slot, reduce[red]...)
+					red++
+				}
+				if ci >= 2 {
+					m := min(per, len(next))
+					slot, next = append(slot, next[:m]...), next[m:]
+				}
+				slots = append(slots, slot)
+				k++
+				ci++
+			}
+		}
+	}
+	var rest []string
+	for _, s := range pending {
+		rest = append(rest, add(s))
+	}
+	return append(slots, rest)
+}
+
+// spread lays slots evenly over a stream.
+func spread(stream []string, slots [][]string) []string {
+	var o []string
+	i := 0
+	for s, slot := range slots {
+		to := (s + 1) * len(stream) / len(slots)
+		o = append(o, slot...)
+		o = append(o, stream[i:to]...)
+		i = to
+	}
+	return append(o, stream[i:]...)
+}
+
+// loop runs while more than floor bytes are left and leaves the state in X25.
+// Seal hashes the chunk before the one it encrypts, Open the same one: there
+// every load of ciphertext stands before the store that may overwrite it.
+func loop(nr int, seal bool, state []string, floor int) []string {
+	next := []string{f("ADDQ $%d, SI", chunk), f("ADDQ $%d, DI", chunk), f("SUBQ $%d, R11", chunk), f("CMPQ R11, $%d", floor), "JLS drain"}
+	start := []string{"VMOVDQU64 highHalves<>(SB), Z10", "VMOVDQA64 Z25, Z13", "VMOVDQA64 Z25, Z12", "VPXORQ Z11, Z11, Z11"}
+	if seal {
+		o := merge(chunkAES(nr), state)
+		o = append(o, start...)
+		o = append(o, next...)
+		o = append(o, "loop:")
+		o = append(o, advance()...)
+		o = append(o, assign(spread(chunkAES(nr), chunkGHASH("DI", -chunk)), ghashPool)...)
+		o = append(o, next...)
+		o = append(o, "JMP loop", "drain:")
+		for _, s := range chunkGHASH("DI", -chunk) {
+			o = append(o, s...)
+		}
+		o = append(assign(o, ghashPool), fold(true)...)
+		return o
+	}
+	o := append(state, start...)
+	o = append(o, "loop:")
+	turn := assign(spread(chunkAES(nr), chunkGHASH("SI", 0)), ghashPool)
+	mustLoadBeforeStore(turn)
+	o = append(o, turn...)
+	o = append(o, next...)
+	o = append(o, advance()...)
+	o = append(o, "JMP loop", "drain:")
+	return append(o, fold(true)...)
+}
+
+// mustLoadBeforeStore stops the generator if a vector is stored before GHASH
+// has read it: Open in place would hash plaintext.
+func mustLoadBeforeStore(ins []string) {
+	stored := map[string]bool{}
+	for _, l := range ins {
+		for i := 0; i < 8; i++ {
+			if l == f("VMOVDQU64 Z%d, %d(DI)", i, 64*i) {
+				stored[f("%d(SI)", 64*i)] = true
+			}
+			from := f("VMOVDQU64 %d(SI)", 64*i)
+			if len(l) > len(from) && l[:len(from)] == from && stored[f("%d(SI)", 64*i)] {
+				panic("load after store: " + l)
+			}
+		}
+	}
+}
+
+func hash512() []string {
+	o := text(`func hashAVX512(k *gcmKey, y *[16]byte, p *byte, n int)
+		GHASH of n > 0 bytes, zero-padded, on to the state y: for AAD that does not fit one block.
+		Registers: Z25 state, Z15 H^4 … H^1, Z10 byte swap, the rest as in the loop.`, "hashAVX512", 64, 32)
+	mul := []string{"VPSHUFB Z10, Z0, Z0", "VPXORQ Z25, Z0, Z0",
+		"VPCLMULQDQ $0x00, Z15, Z0, Z11", "VPCLMULQDQ $0x11, Z15, Z0, Z13", "VPCLMULQDQ $0x01, Z15, Z0, Z12", "VPCLMULQDQ $0x10, Z15, Z0, Z0", "VPXORQ Z0, Z12, Z12"}
+	mul = append(mul, fold(false)...)
+	o = append(o, "MOVQ k+0(FP), AX", "MOVQ y+8(FP), DX", "MOVQ p+16(FP), SI", "MOVQ n+24(FP), R11",
+		"VBROADCASTI32X4 bswap<>(SB), Z10", "VMOVDQU (DX), X0", "VMOVDQA64 X0, X25", f("VMOVDQU64 %d(AX), Z15", offH1-48),
+		"turn:", "CMPQ R11, $64", "JB tail", "VMOVDQU64 (SI), Z0")
+	o = append(o, mul...)
+	o = append(o, "ADDQ $64, SI", "SUBQ $64, R11", "JMP turn",
+		"tail:", "TESTQ R11, R11", "JZ end",
+		"MOVL SI, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JLS near",
+		"MOVQ R11, CX", "LEAQ buf-64(SP), DI", "REP; MOVSB", "LEAQ buf-64(SP), SI",
+		"near:", "MOVQ $-1, BX", "BZHIQ R11, BX, BX", "KMOVQ BX, K2", "VMOVDQU8.Z (SI), K2, Z0",
+		// the last block meets H: start lower in the powers by the blocks that are missing
+		"LEAQ 15(R11), BX", "ANDQ $-16, BX", "NEGQ BX", f("VMOVDQU64 %d(AX)(BX*1), Z15", offH1+16))
+	o = append(o, mul...)
+	o = append(o, "end:", "VMOVDQU64 X25, (DX)")
+	o = append(o, wipe()...)
+	return append(o, "RET", "")
+}

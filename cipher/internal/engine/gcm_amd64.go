@@ -1,0 +1,227 @@
+//go:build amd64 && !purego
+
+package engine
+
+import (
+	"encoding/binary"
+	"unsafe"
+)
+
+// gcmKey is what the kernels of both tiers read. Offsets are fixed: cipher/_asm
+// has them as constants.
+type gcmKey struct {
+	rk     [16][16]byte    // 11 or 15 round keys; the last entry holds tier and key size
+	pow    [38][2]uint64   // H^34 … H^1, 1, then zeros; byte-reflected, times x
+	_      [2][2]uint64    // pairs starts a cache line
+	pairs  [3][4][8]uint64 // Karatsuba tables: low, high and middle halves; four vector pairs
+	rounds [256][16]byte   // first-round table, see roundTable
+}
+
+const (
+	powTop   = 34
+	kindByte = 15 // rk[15][kindByte]: tier<<1 | (1 for a 32-byte key)
+)
+
+// The assembly's idea of the layout.
+var (
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pow)-256]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-896]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-1664]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmState{}.skip)-40]
+)
+
+// gcmState is what a frame brings along that one call does not see: AAD longer
+// than one block, or earlier pieces of a long text.
+type gcmState struct {
+	y        [2]uint64 // GHASH state, byte-reflected
+	textBits uint64    // bits of text in earlier pieces
+	aadBits  uint64    // bits of AAD in all
+	blocks   uint64    // blocks of text in earlier pieces, a multiple of 256
+	skip     uint64    // 0: y still waits for the last AAD block; 16: y is complete
+}
+
+//go:noescape
+func expand128(rk *[16][16]byte, key *byte)
+
+//go:noescape
+func expand256(rk *[16][16]byte, key *byte)
+
+//go:noescape
+func encryptBlock(rk *[16][16]byte, rounds int, dst, src *[16]byte)
+
+//go:noescape
+func fieldMul(out, a, b *[2]uint64)
+
+//go:noescape
+func roundTable(t *[256][16]byte, rk *[16][16]byte)
+
+//go:noescape
+func seal128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
+
+//go:noescape
+func seal256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
+
+//go:noescape
+func open128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
+
+//go:noescape
+func open256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
+
+//go:noescape
+func sealBody128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
+func sealBody256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
+func openBody128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
+func openBody256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
+func hashAVX512(k *gcmKey, y *[2]uint64, p *byte, n int)
+
+// kind packs tier and key size into one small number to branch on.
+func kind(t tier, keySize int) byte { return byte(t)<<1 | byte(keySize>>5) }
+
+const (
+	avx512x128 = byte(avx512VAES) << 1
+	avx512x256 = byte(avx512VAES)<<1 | 1
+)
+
+// newGCMKey sets a key up: schedule, powers of H, tables. Nothing here branches
+// on or is indexed by key bits.
+func newGCMKey(key []byte, t tier) *gcmKey {
+	// The tables want cache line alignment, which the allocator does not promise.
+	mem := make([]byte, unsafe.Sizeof(gcmKey{})+63)
+	k := (*gcmKey)(unsafe.Pointer(&mem[-uintptr(unsafe.Pointer(&mem[0]))&63]))
+	var h [16]byte
+	if len(key) == 16 {
+		expand128(&k.rk, &key[0])
+		encryptBlock(&k.rk, 10, &h, &h)
+	} else {
+		expand256(&k.rk, &key[0])
+		encryptBlock(&k.rk, 14, &h, &h)
+	}
+	k.rk[15][kindByte] = kind(t, len(key))
+
+	// H, reflected, shifted left by one bit and reduced.
+	hi, lo := binary.BigEndian.Uint64(h[:]), binary.BigEndian.Uint64(h[8:])
+	clear(h[:])
+	carry := -(hi >> 63)
+	hi, lo = hi<<1|lo>>63, lo<<1
+	k.pow[powTop] = [2]uint64{1, 0xc2 << 56}
+	h1 := &k.pow[powTop-1]
+	*h1 = [2]uint64{lo ^ carry&1, hi ^ carry&(0xc2<<56)}
+	for i := powTop - 2; i >= 0; i-- {
+		fieldMul(&k.pow[i], &k.pow[i+1], h1)
+	}
+	for p := range 4 {
+		for lane := range 4 {
+			for v := range 2 {
+				h := k.pow[powTop-(32-8*p-4*v-lane)]
+				k.pairs[0][p][2*lane+v] = h[0]
+				k.pairs[1][p][2*lane+v] = h[1]
+				k.pairs[2][p][2*lane+v] = h[0] ^ h[1]
+			}
+		}
+	}
+	roundTable(&k.rounds, &k.rk)
+	return k
+}
+
+// Longest pieces one assembly call works on, in bytes. A piece takes under 25 µs
+// here; the margin is for slower CPUs. Multiples of 256 blocks, for the round
+// table.
+const (
+	maxPiece = 256 << 10
+	maxAAD   = 64 << 10
+)
+
+// maxText is the longest text GCM allows, in bytes: 2^36 - 32 (NIST SP 800-38D,
+// section 5.2.1.1).
+const maxText = 1<<36 - 32
+
+// absorb brings y forward by p, zero-padded to whole blocks.
+func (k *gcmKey) absorb(y *[2]uint64, p []byte) {
+	for len(p) > 0 {
+		n := min(len(p), maxAAD)
+		hashAVX512(k, y, &p[0], n)
+		p = p[n:]
+	}
+}
+
+// begin returns the state for a frame that one call cannot take as it is, and
+// the AAD that is left for that call.
+func (k *gcmKey) begin(st *gcmState, n int, aad []byte) []byte {
+	if uint64(n) > maxText {
+		panic("engine: text too long for GCM")
+	}
+	st.aadBits = uint64(len(aad)) * 8
+	whole := len(aad)
+	if n <= maxPiece {
+		whole = max(0, len(aad)-1) &^ 15
+	} else {
+		st.skip = 16
+	}
+	k.absorb(&st.y, aad[:whole])
+	return aad[whole:]
+}
+
+func (st *gcmState) advance(n int) {
+	st.blocks += uint64(n) / 16
+	st.textBits += uint64(n) * 8
+}
+
+func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
+	if len(aad) <= 16 && len(src) <= maxPiece {
+		k.sealLast(dst, src, hi, lo, aad, nil)
+		return
+	}
+	var st gcmState
+	aad = k.begin(&st, len(src), aad)
+	for len(src) > maxPiece {
+		if k.rk[15][kindByte] == avx512x128 {
+			sealBody128AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
+		} else {
+			sealBody256AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
+		}
+		st.advance(maxPiece)
+		dst, src = dst[maxPiece:], src[maxPiece:]
+	}
+	k.sealLast(dst, src, hi, lo, aad, &st)
+}
+
+func (k *gcmKey) sealLast(dst, src []byte, hi uint32, lo uint64, aad []byte, st *gcmState) {
+	if k.rk[15][kindByte] == avx512x128 {
+		seal128AVX512(k, &dst[0], unsafe.SliceData(src), len(src), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st)
+	} else {
+		seal256AVX512(k, &dst[0], unsafe.SliceData(src), len(src), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st)
+	}
+}
+
+func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
+	if len(aad) <= 16 && len(dst) <= maxPiece {
+		return k.openLast(dst, src, hi, lo, aad, nil)
+	}
+	var st gcmState
+	aad = k.begin(&st, len(dst), aad)
+	for len(dst) > maxPiece {
+		if k.rk[15][kindByte] == avx512x128 {
+			openBody128AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
+		} else {
+			openBody256AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
+		}
+		st.advance(maxPiece)
+		dst, src = dst[maxPiece:], src[maxPiece:]
+	}
+	return k.openLast(dst, src, hi, lo, aad, &st)
+}
+
+func (k *gcmKey) openLast(dst, src []byte, hi uint32, lo uint64, aad []byte, st *gcmState) bool {
+	if k.rk[15][kindByte] == avx512x128 {
+		return open128AVX512(k, unsafe.SliceData(dst), &src[0], len(dst), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st) == 1
+	}
+	return open256AVX512(k, unsafe.SliceData(dst), &src[0], len(dst), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st) == 1
+}

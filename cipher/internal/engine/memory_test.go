@@ -1,0 +1,77 @@
+//go:build unix
+
+package engine
+
+import (
+	"os"
+	"syscall"
+	"testing"
+)
+
+// fence returns size bytes that lie between two pages no one may touch: any
+// access outside them, masked or not, ends the program unless it is suppressed.
+// atEnd puts them against the upper page, else they begin at the lower one.
+type fence struct{ mem []byte }
+
+func newFence(t testing.TB, capacity int) *fence {
+	t.Helper()
+	page := os.Getpagesize()
+	inner := (capacity + page - 1) / page * page
+	mem, err := syscall.Mmap(-1, 0, inner+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Munmap(mem) })
+	for _, edge := range [][]byte{mem[:page], mem[page+inner:]} {
+		if err := syscall.Mprotect(edge, syscall.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &fence{mem[page : page+inner : page+inner]}
+}
+
+func (f *fence) slice(size int, atEnd bool) []byte {
+	if atEnd {
+		return f.mem[len(f.mem)-size:]
+	}
+	return f.mem[:size:size]
+}
+
+// TestGCMAtPageEdges puts text, AAD and output against absent pages, at both
+// ends, for every length of the straight line and around the loop's turns.
+func TestGCMAtPageEdges(t *testing.T) {
+	eachTier(t, func(t *testing.T, tr tier) {
+		r := source(7)
+		const most = 1700
+		src, dst, extra := newFence(t, most+TagSize), newFence(t, most+TagSize), newFence(t, 300)
+		for _, size := range []int{16, 32} {
+			p := newGCMPair(t, fill(r, size), tr)
+			for n := 0; n <= most; n++ {
+				aad := extra.slice(n%290, n%3 != 0)
+				r.Read(aad)
+				hi, lo := uint32(r.Uint64()), r.Uint64()
+				for _, end := range []bool{false, true} {
+					if bad := p.check(dst.slice(n+TagSize, end), src.slice(n+TagSize, end), n, hi, lo, aad); bad != "" {
+						t.Fatalf("AES-%d, %d bytes apart, at end %v: %s", 8*size, n, end, bad)
+					}
+					both := src.slice(n+TagSize, end)
+					if bad := p.check(both, both, n, hi, lo, aad); bad != "" {
+						t.Fatalf("AES-%d, %d bytes in place, at end %v: %s", 8*size, n, end, bad)
+					}
+				}
+				// The text alone against the page: src of Seal and dst of Open have no room behind.
+				text, sealed := src.slice(n, true), dst.slice(n+TagSize, true)
+				r.Read(text)
+				p.ours.Seal(sealed, text, hi, lo, aad)
+				if want := p.std.Seal(nil, stdNonce(hi, lo), text, aad); string(sealed) != string(want) {
+					t.Fatalf("AES-%d, %d bytes, text against the page: sealed text differs", 8*size, n)
+				}
+				want := string(text)
+				clear(text)
+				if !p.ours.Open(text, sealed, hi, lo, aad) || string(text) != want {
+					t.Fatalf("AES-%d, %d bytes, text against the page: Open fails", 8*size, n)
+				}
+			}
+		}
+	})
+}
