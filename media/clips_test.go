@@ -47,3 +47,29 @@ func TestMatroskaClips(t *testing.T) {
 		})
 	}
 }
+
+// IVF, Ogg and byte streams come back to the byte, also where every item is
+// written at once.
+func TestByteExactClips(t *testing.T) {
+	for _, path := range clips(t, "*.ivf", "*.ogg") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			original, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, items, err := readAll(bytes.NewReader(original))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, opt := range []Options{{}, {Live: true}} {
+				var out bytes.Buffer
+				if err := writeAll(&out, info, items, opt); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(out.Bytes(), original) {
+					t.Fatalf("%+v: %d bytes, want %d, or other ones", opt, out.Len(), len(original))
+				}
+			}
+		})
+	}
+}

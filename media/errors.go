@@ -55,7 +55,6 @@ func (e *UnsupportedError) Error() string {
 func (e *UnsupportedError) Unwrap() error { return ErrUnsupported }
 
 // remux is the command that puts any container's streams into Matroska as they are.
-//lint:ignore U1000 used by the sniffing of the next step
 const remux = "ffmpeg -i IN -map 0 -c copy OUT.mkv"
 
 func (f Format) String() string {

@@ -18,6 +18,7 @@ import (
 // so a frame that is too far from it (more than 32767 ticks) begins another one.
 type mkvWriter struct {
 	out     *output
+	each    bool            // items go out as they come
 	hasCues bool            // there are video tracks, and cues are for them alone
 	video   map[uint64]bool // track number: is it a video track
 	err     error
@@ -37,8 +38,8 @@ type mkvWriter struct {
 	head, tail []byte // of the frame being written
 }
 
-func newMatroskaWriter(o *output, info *Info) *mkvWriter {
-	w := &mkvWriter{out: o, video: make(map[uint64]bool)}
+func newMatroskaWriter(o *output, info *Info, each bool) *mkvWriter {
+	w := &mkvWriter{out: o, each: each, video: make(map[uint64]bool)}
 	for _, t := range info.Tracks {
 		w.video[t.Number] = t.Type == TrackVideo
 		w.hasCues = w.hasCues || t.Type == TrackVideo
@@ -46,6 +47,7 @@ func newMatroskaWriter(o *output, info *Info) *mkvWriter {
 	return w
 }
 
+// live reports that nothing written can be changed.
 func (w *mkvWriter) live() bool { return w.out.seeker == nil }
 
 // Write writes one item. After an error the file is of no use.
@@ -63,16 +65,8 @@ func (w *mkvWriter) Write(item *Item) error {
 	default:
 		w.err = w.frame(item)
 	}
-	return w.done()
-}
-
-// done ends a call: what was given to the output may have failed.
-func (w *mkvWriter) done() error {
-	if w.live() {
-		w.out.flush()
-	}
-	if w.err == nil {
-		w.err = w.out.err
+	if err := w.out.done(w.each); w.err == nil {
+		w.err = err
 	}
 	return w.err
 }
@@ -92,16 +86,8 @@ func (w *mkvWriter) Close() error {
 	if !w.live() {
 		w.finish()
 	}
-	w.out.flush()
-	w.err = w.out.err
-	if w.err == nil {
-		w.err = errClosed
-		return nil
-	}
-	return w.err
+	return closeOutput(w.out, &w.err)
 }
-
-var errClosed = errors.New("media: writer is closed")
 
 // finish writes the index and the sizes that were not known before.
 func (w *mkvWriter) finish() {

@@ -1,6 +1,10 @@
 package media
 
-import "io"
+import (
+	"errors"
+	"fmt"
+	"io"
+)
 
 // outputBuffer is how much a Writer gathers before it writes, in bytes.
 const outputBuffer = 256 << 10
@@ -77,4 +81,33 @@ func (o *output) patch(offset int64, p []byte) {
 		return
 	}
 	_, o.err = o.seeker.Seek(o.origin+o.base, io.SeekStart)
+}
+
+// done ends the writing of an item: a live output keeps nothing back.
+func (o *output) done(live bool) error {
+	if live {
+		o.flush()
+	}
+	return o.err
+}
+
+var errClosed = errors.New("media: writer is closed")
+
+// closeOutput writes what an output holds back and makes its Writer refuse what
+// comes after.
+func closeOutput(o *output, err *error) error {
+	if *err != nil {
+		return *err
+	}
+	o.flush()
+	if *err = o.err; *err == nil {
+		*err = errClosed
+		return nil
+	}
+	return *err
+}
+
+// errNotOurs is for items that no Reader of the format returns.
+func errNotOurs(f Format) error {
+	return fmt.Errorf("media: %s: item that no reader of this format returns", f)
 }

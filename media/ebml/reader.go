@@ -5,6 +5,8 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+
+	"github.com/chanseal/chanseal/media/internal/window"
 )
 
 // MaxDepth is how many masters a Reader can be inside of at a time. Matroska
@@ -29,11 +31,7 @@ type master struct {
 // The buffer grows to hold what Bytes returns, but only as the bytes arrive:
 // a size field alone makes nothing grow.
 type Reader struct {
-	src    io.Reader
-	buf    []byte
-	r, w   int   // unread bytes are buf[r:w]
-	off    int64 // stream offset of buf[r]
-	srcErr error
+	win *window.Window
 
 	head    [MaxHeader]byte
 	headLen int
@@ -53,11 +51,11 @@ func NewReader(src io.Reader, size int) *Reader {
 	if size == 0 {
 		size = DefaultBuffer
 	}
-	return &Reader{src: src, buf: make([]byte, max(size, 64))}
+	return &Reader{win: window.New(src, size)}
 }
 
 // Offset returns how many bytes of the stream have been read.
-func (r *Reader) Offset() int64 { return r.off }
+func (r *Reader) Offset() int64 { return r.win.Offset() }
 
 // Depth returns how many masters the Reader is inside of.
 func (r *Reader) Depth() int { return r.depth }
@@ -86,20 +84,19 @@ func (r *Reader) Next() (Header, error) {
 		return Header{}, err
 	}
 	end := r.end()
-	if r.off == end {
+	if r.Offset() == end {
 		return Header{}, io.EOF
 	}
 	h, err := r.header()
 	if err != nil {
 		return Header{}, err
 	}
-	h.Offset = r.off
+	h.Offset = r.Offset()
 	n := h.Len()
-	if int64(n) > end-r.off || h.Size > end-r.off-int64(n) {
-		return Header{}, malformed(r.off, "element %#x of %d bytes reaches past its parent's end (byte %d)", uint32(h.ID), h.Size, end)
+	if int64(n) > end-h.Offset || h.Size > end-h.Offset-int64(n) {
+		return Header{}, malformed(h.Offset, "element %#x of %d bytes reaches past its parent's end (byte %d)", uint32(h.ID), h.Size, end)
 	}
-	r.headLen = copy(r.head[:], r.buf[r.r:r.r+n])
-	r.consume(n)
+	r.headLen = copy(r.head[:], r.take(n))
 	r.cur, r.left = h, h.Size
 	return h, nil
 }
@@ -109,18 +106,18 @@ func (r *Reader) Next() (Header, error) {
 // long in coming.
 func (r *Reader) header() (Header, error) {
 	for need := 2; ; need++ {
-		switch err := r.fill(need); {
+		switch err := r.win.Fill(need); {
 		case err == nil:
 		case err != io.EOF:
 			return Header{}, err
-		case r.w == r.r && r.end() == noEnd:
+		case len(r.win.Bytes()) == 0 && r.end() == noEnd:
 			return Header{}, io.EOF
 		default:
-			return Header{}, cut(r.off + int64(r.w-r.r))
+			return Header{}, cut(r.Offset() + int64(len(r.win.Bytes())))
 		}
-		h, err := ParseHeader(r.buf[r.r:r.w])
+		h, err := ParseHeader(r.win.Bytes())
 		if e, ok := err.(*Error); ok && e.Err == ErrMalformed {
-			e.Offset += r.off
+			e.Offset += r.Offset()
 			return Header{}, e
 		}
 		if err == nil {
@@ -136,11 +133,11 @@ func (r *Reader) Enter() error {
 		return malformed(r.cur.Offset, "elements nested more than %d deep", MaxDepth)
 	}
 	if r.left != r.cur.Size {
-		return malformed(r.off, "element %#x entered after its body was read", uint32(r.cur.ID))
+		return malformed(r.Offset(), "element %#x entered after its body was read", uint32(r.cur.ID))
 	}
 	m := master{end: r.end(), known: r.left >= 0}
 	if m.known {
-		m.end = r.off + r.left // cannot overflow: off counts bytes that were really read, left is below 2^56
+		m.end = r.Offset() + r.left // cannot overflow: off counts bytes that were really read, left is below 2^56
 	}
 	r.open[r.depth] = m
 	r.depth++
@@ -156,7 +153,7 @@ func (r *Reader) Leave() error {
 		panic("ebml: Leave outside of any master")
 	}
 	if m := r.open[r.depth-1]; m.known {
-		r.left = m.end - r.off
+		r.left = m.end - r.Offset()
 		if err := r.skip(); err != nil {
 			return err
 		}
@@ -176,13 +173,11 @@ func (r *Reader) Bytes(limit int) ([]byte, error) {
 		return nil, &Error{Offset: r.cur.Offset, What: fmt.Sprintf("element %#x of %d bytes, over the limit of %d,", uint32(r.cur.ID), r.cur.Size, limit), Err: ErrTooLarge}
 	}
 	n := int(r.left)
-	if err := r.fill(n); err != nil {
+	if err := r.win.Fill(n); err != nil {
 		return nil, r.short(err)
 	}
-	b := r.buf[r.r : r.r+n : r.r+n]
-	r.consume(n)
 	r.left = 0
-	return b, nil
+	return r.take(n), nil
 }
 
 // Read reads from the current element's body and returns io.EOF at its end.
@@ -196,11 +191,11 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if err := r.fill(1); err != nil {
+	if err := r.win.Fill(1); err != nil {
 		return 0, r.short(err)
 	}
-	n := copy(p[:min(int64(len(p)), r.left)], r.buf[r.r:r.w])
-	r.consume(n)
+	n := copy(p[:min(int64(len(p)), r.left)], r.win.Bytes())
+	r.take(n)
 	r.left -= int64(n)
 	return n, nil
 }
@@ -216,60 +211,29 @@ func (r *Reader) StopCRC() uint32 {
 
 func (r *Reader) skip() error {
 	for r.left > 0 {
-		if err := r.fill(1); err != nil {
+		if err := r.win.Fill(1); err != nil {
 			return r.short(err)
 		}
-		n := int(min(r.left, int64(r.w-r.r)))
-		r.consume(n)
+		n := int(min(r.left, int64(len(r.win.Bytes()))))
+		r.take(n)
 		r.left -= int64(n)
 	}
 	return nil
 }
 
-// consume moves n buffered bytes from unread to read.
-func (r *Reader) consume(n int) {
+// take passes n bytes that are in the window.
+func (r *Reader) take(n int) []byte {
+	b := r.win.Take(n)
 	if r.summing {
-		r.sum = crc32.Update(r.sum, crc32.IEEETable, r.buf[r.r:r.r+n])
+		r.sum = crc32.Update(r.sum, crc32.IEEETable, b)
 	}
-	r.r += n
-	r.off += int64(n)
-}
-
-// fill sees to it that n unread bytes are in the buffer. It returns io.EOF if the
-// stream ends before; what there is of them is in the buffer then.
-func (r *Reader) fill(n int) error {
-	if r.w-r.r >= n {
-		return nil
-	}
-	if r.r > 0 {
-		r.w = copy(r.buf, r.buf[r.r:r.w])
-		r.r = 0
-	}
-	for idle := 0; r.w < n; {
-		if r.srcErr != nil {
-			return r.srcErr
-		}
-		if r.w == len(r.buf) { // full of bytes that did arrive
-			bigger := make([]byte, min(2*len(r.buf), max(n, len(r.buf)+4096)))
-			copy(bigger, r.buf)
-			r.buf = bigger
-		}
-		m, err := r.src.Read(r.buf[r.w:])
-		r.w += m
-		r.srcErr = err
-		if m > 0 {
-			idle = 0
-		} else if idle++; idle == 100 && err == nil {
-			r.srcErr = io.ErrNoProgress
-		}
-	}
-	return nil
+	return b
 }
 
 // short turns the end of the stream inside of a body into the error it is.
 func (r *Reader) short(err error) error {
 	if err == io.EOF {
-		return cut(r.off + int64(r.w-r.r))
+		return cut(r.Offset() + int64(len(r.win.Bytes())))
 	}
 	return err
 }

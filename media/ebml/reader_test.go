@@ -275,8 +275,8 @@ func FuzzReader(f *testing.F) {
 		if err := walk(r, &out, nil); err == nil && r.Offset() != int64(len(doc)) {
 			t.Fatalf("no error, but %d of %d bytes read", r.Offset(), len(doc))
 		}
-		if cap(r.buf) > 2*len(doc)+4096+64 {
-			t.Fatalf("buffer of %d bytes for %d", cap(r.buf), len(doc))
+		if r.win.Cap() > 2*len(doc)+4096+64 {
+			t.Fatalf("buffer of %d bytes for %d", r.win.Cap(), len(doc))
 		}
 		for rest := doc; len(rest) > 0; {
 			h, body, next, err := Split(rest)
