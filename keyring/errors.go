@@ -2,6 +2,8 @@ package keyring
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/chanseal/chanseal/cipher"
 )
@@ -89,6 +91,23 @@ var (
 	// frame, and an epoch it may be from was forgotten.
 	errForgottenOrForged error = &frameError{"keyring: no epoch that is left opens the frame, and one it may be from was forgotten", errors.Join(ErrForgotten, cipher.ErrAuth)}
 )
+
+// LockedError says that no KEK opened a ring, and how it is wrapped: by "age" (a
+// key file) or "argon2id" (a passphrase), for example. It is ErrLocked.
+type LockedError struct {
+	Kinds []string // each once
+	Tried bool     // a KEK of one of these kinds was given, but is not the right one
+}
+
+func (e *LockedError) Error() string {
+	if e.Tried {
+		return ErrLocked.Error()
+	}
+	return fmt.Sprintf("keyring: the ring is locked by %s, and none was given", strings.Join(e.Kinds, " or "))
+}
+
+// Unwrap returns ErrLocked.
+func (e *LockedError) Unwrap() error { return ErrLocked }
 
 // frameError is a sentinel that stands for a more general one, too.
 type frameError struct {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // KEK is a key-encryption key: something that wraps a ring's root key. Any one
@@ -119,7 +120,7 @@ func openHeader(b []byte, keks []KEK) (*header, secret, error) {
 	if err != nil {
 		return nil, secret{}, err
 	}
-	var tried bool
+	tried := false
 	for _, w := range h.wrappings {
 		for _, k := range keks {
 			if k.Kind() != w.kind {
@@ -143,23 +144,15 @@ func openHeader(b []byte, keks []KEK) (*header, secret, error) {
 			return h, root, nil
 		}
 	}
-	if !tried {
-		return nil, secret{}, fmt.Errorf("keyring: the ring is wrapped by %s, none of which was given: %w", h.kinds(), ErrLocked)
-	}
-	return nil, secret{}, ErrLocked
+	return nil, secret{}, &LockedError{Kinds: h.kinds(), Tried: tried}
 }
 
 // kinds lists the ways the root key is wrapped, once each.
-func (h *header) kinds() string {
-	var out string
-	seen := map[string]bool{}
+func (h *header) kinds() []string {
+	var out []string
 	for _, w := range h.wrappings {
-		if !seen[w.kind] {
-			if out != "" {
-				out += ", "
-			}
-			out += fmt.Sprintf("%q", w.kind)
-			seen[w.kind] = true
+		if !slices.Contains(out, w.kind) {
+			out = append(out, w.kind)
 		}
 	}
 	return out

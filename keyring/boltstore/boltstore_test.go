@@ -1,0 +1,31 @@
+package boltstore_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/chanseal/chanseal/keyring"
+	"github.com/chanseal/chanseal/keyring/boltstore"
+	"github.com/chanseal/chanseal/keyring/keyringtest"
+)
+
+// newStore makes an empty store's file and returns its path.
+func newStore(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), boltstore.RingFile)
+	s, err := boltstore.Create(path, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestStore(t *testing.T) {
+	keyringtest.TestStore(t, func(t testing.TB) keyringtest.Opener {
+		path := newStore(t)
+		return func() (keyring.Store, error) { return boltstore.Open(path, boltstore.Options{}) }
+	})
+}
