@@ -141,6 +141,9 @@ func (s *scanner) begin() (piece, error) {
 	s.prologue.bytes = append(b, raw...)
 
 	p, err := s.next()
+	if err == io.EOF {
+		return piece{}, s.ended()
+	}
 	if err != nil {
 		return piece{}, err
 	}
