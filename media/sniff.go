@@ -29,6 +29,9 @@ func NewReader(r io.Reader) (Reader, error) {
 	case has(head, 0, "OggS"):
 		return reader(newOggReader(src))
 	}
+	if f := annexBFormat(head); f != 0 {
+		return reader(newAnnexBReader(src, f))
+	}
 	if name := foreign(head); name != "" {
 		return nil, &UnsupportedError{What: name, Hint: remux}
 	}
@@ -54,6 +57,29 @@ func readSome(r io.Reader, p []byte) (int, error) {
 
 func has(head []byte, at int, magic string) bool {
 	return len(head) >= at+len(magic) && string(head[at:at+len(magic)]) == magic
+}
+
+// annexBFormat tells a byte stream by the header of its first NAL unit, 0 if it is
+// none. The types of H.265 that a stream begins with have, as H.264 headers, values
+// that the standard forbids.
+func annexBFormat(b []byte) Format {
+	i := bytes.Index(b, startCode)
+	if i < 0 || len(b) < i+5 || len(bytes.Trim(b[:i], "\x00")) > 0 {
+		return 0
+	}
+	b = b[i+len(startCode):]
+	if b[0]&0x81 == 0 && b[1] == 1 {
+		switch t := b[0] >> 1; {
+		case t >= h265BLA && t <= h265CRA, t >= h265VPS && t <= h265AUD, t == h265PrefixSEI:
+			return FormatH265
+		}
+	}
+	switch t, ref := b[0]&31, b[0]>>5; {
+	case ref > 3: // forbidden_zero_bit
+	case t == h264SEI && ref == 0, t == h264AUD && ref == 0, t == h264SPS && ref > 0, t == h264PPS && ref > 0, t == h264IDR && ref > 0, t == h264Slice:
+		return FormatH264
+	}
+	return 0
 }
 
 // foreign names a file that is known and not read here, "" if it is not known.

@@ -37,6 +37,8 @@ func NewWriter(w io.Writer, info *Info, opt Options) (Writer, error) {
 		return &ivfWriter{out: o, live: opt.Live}, nil
 	case FormatOgg:
 		return &oggWriter{pager: oggPager{out: o}, live: opt.Live}, nil
+	case FormatH264, FormatH265:
+		return &annexBWriter{format: info.Format, out: o, live: opt.Live}, nil
 	}
 	return nil, fmt.Errorf("media: %s cannot be written", info.Format)
 }
