@@ -212,6 +212,41 @@ func wipe() []string {
 	return append(o, "VZEROUPPER")
 }
 
+// lastVector points R12 and R13 at the last vector of the R11 bytes at SI and
+// DI (1 to 512), puts its mask into K2 and jumps to v1 … v7 or falls through to v8.
+func lastVector() []string {
+	o := []string{
+		"LEAQ -1(R11), BX", "MOVQ BX, CX", "ANDQ $-64, BX", "LEAQ (SI)(BX*1), R12", "LEAQ (DI)(BX*1), R13",
+		"ANDQ $63, CX", "INCQ CX", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2",
+		"MOVL R12, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncesrc",
+		"srcok:", "MOVL R13, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncedst", "dstok:",
+	}
+	for n := 1; n < 8; n++ {
+		o = append(o, f("CMPQ R11, $%d", 64*n), f("JLS v%d", n))
+	}
+	return o
+}
+
+// bounces is lastVector's other half, out of line: the last vector of src is
+// brought to the stack, that of dst taken from there at the end.
+func bounces() []string {
+	return []string{
+		"bouncesrc:", "MOVQ SI, R14", "MOVQ DI, BX", "MOVQ R12, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R12", "REP; MOVSB",
+		"MOVQ R14, SI", "MOVQ BX, DI", "JMP srcok",
+		"bouncedst:", "LEAQ buf-64(SP), R13", "JMP dstok",
+		"unbounce:", "CMPQ R13, BX", "JNE wipebuf",
+		"LEAQ -1(R11), CX", "MOVQ CX, DX", "ANDQ $-64, DX", "ADDQ DX, DI", "ANDQ $63, CX", "INCQ CX", "MOVQ BX, SI", "REP; MOVSB",
+		"wipebuf:", "VPXORQ Z25, Z25, Z25", "VMOVDQU64 Z25, (BX)", "JMP done",
+	}
+}
+
+// leave is the exit of a routine that used lastVector.
+func leave() []string {
+	o := []string{"LEAQ buf-64(SP), BX", "CMPQ R12, BX", "JEQ unbounce", "CMPQ R13, BX", "JEQ unbounce", "done:"}
+	o = append(o, wipe()...)
+	return append(o, "RET")
+}
+
 func loadArgs() []string {
 	return []string{
 		"MOVQ k+0(FP), AX", "MOVQ dst+8(FP), DI", "MOVQ src+16(FP), SI", "MOVQ n+24(FP), R11",
@@ -246,14 +281,8 @@ func oneShot(nr int, seal bool) []string {
 		"begin:", "VMOVDQA64 X15, X22", f("CMPQ R11, $%d", chunk), "JHI long",
 		"small:", "XORL R12, R12", "XORL R13, R13",
 		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
-		"TESTQ R11, R11", "JZ v0",
-		"LEAQ -1(R11), BX", "MOVQ BX, CX", "ANDQ $-64, BX", "LEAQ (SI)(BX*1), R12", "LEAQ (DI)(BX*1), R13",
-		"ANDQ $63, CX", "INCQ CX", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2",
-		"MOVL R12, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncesrc",
-		"srcok:", "MOVL R13, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncedst", "dstok:")
-	for n := 1; n < 8; n++ {
-		o = append(o, f("CMPQ R11, $%d", 64*n), f("JLS v%d", n))
-	}
+		"TESTQ R11, R11", "JZ v0")
+	o = append(o, lastVector()...)
 	for n := 8; n > 0; n-- {
 		o = append(o, small(nr, n, seal)...)
 	}
@@ -267,20 +296,13 @@ func oneShot(nr int, seal bool) []string {
 	} else {
 		o = append(o, "VPXORQ (SI)(R11*1), X25, X15", "XORL CX, CX", "VPTEST X15, X15", "SETEQ CX", "MOVQ CX, ok+72(FP)")
 	}
-	o = append(o, "LEAQ buf-64(SP), BX", "CMPQ R12, BX", "JEQ unbounce", "CMPQ R13, BX", "JEQ unbounce", "done:")
-	o = append(o, wipe()...)
-	o = append(o, "RET")
+	o = append(o, leave()...)
 
 	// Out of line: the bounce buffer, and what a frame in pieces brings along.
+	o = append(o, bounces()...)
 	o = append(o,
 		"bounceaad:", "MOVQ SI, R12", "MOVQ DI, R13", "MOVQ CX, BX", "MOVQ R10, SI", "LEAQ buf-64(SP), DI", "REP; MOVSB",
 		"LEAQ buf-64(SP), R10", "MOVQ R12, SI", "MOVQ R13, DI", "MOVQ BX, CX", "JMP loadaad",
-		"bouncesrc:", "MOVQ SI, R14", "MOVQ DI, BX", "MOVQ R12, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R12", "REP; MOVSB",
-		"MOVQ R14, SI", "MOVQ BX, DI", "JMP srcok",
-		"bouncedst:", "LEAQ buf-64(SP), R13", "JMP dstok",
-		"unbounce:", "CMPQ R13, BX", "JNE wipebuf",
-		"LEAQ -1(R11), CX", "MOVQ CX, DX", "ANDQ $-64, DX", "ADDQ DX, DI", "ANDQ $63, CX", "INCQ CX", "MOVQ BX, SI", "REP; MOVSB",
-		"wipebuf:", "VPXORQ Z25, Z25, Z25", "VMOVDQU64 Z25, (BX)", "JMP done",
 		"resume:", f("VPXOR %d(CX), X14, X14", stY), f("MOVQ %d(CX), BX", stTextBits), "VMOVQ BX, X13", "VPADDQ X13, X15, X15",
 		f("VPINSRQ $1, %d(CX), X15, X15", stAADBits),
 		f("MOVQ %d(CX), BX", stBlocks), "ADDQ BX, R9", "VMOVD BX, X13", "VSHUFI64X2 $0, Z13, Z13, Z13", "VPADDD Z13, Z8, Z8",

@@ -31,6 +31,8 @@ func main() {
 	}{
 		{"setup_amd64.s", setupFile},
 		{"gcm512_amd64.s", gcm512File},
+		{"ctr512_amd64.s", ctr512File},
+		{"xts512_amd64.s", xts512File},
 	} {
 		if err := os.WriteFile(filepath.Join(*out, f.name), render(f.build()), 0o644); err != nil {
 			log.Fatal(err)

@@ -9,6 +9,7 @@ func setupFile() []string {
 	o = append(o, expand128()...)
 	o = append(o, expand256()...)
 	o = append(o, encryptBlock()...)
+	o = append(o, decryptKeys()...)
 	o = append(o, fieldMul()...)
 	o = append(o, roundTable()...)
 	return append(o, cpu()...)
@@ -25,7 +26,7 @@ func foldKey(key, t string) []string {
 var rcon = []int{1, 2, 4, 8, 16, 32, 64, 128, 0x1b, 0x36}
 
 func expand128() []string {
-	o := text(`func expand128(rk *[16][16]byte, key *byte)
+	o := text(`func expand128(rk *schedule, key *byte)
 		AES-128 key schedule, FIPS 197 section 5.2: eleven round keys.`, "expand128", 0, 16)
 	o = append(o, "MOVQ rk+0(FP), AX", "MOVQ key+8(FP), BX", "VMOVDQU (BX), X0", "VMOVDQU X0, (AX)")
 	for i, rc := range rcon {
@@ -37,7 +38,7 @@ func expand128() []string {
 }
 
 func expand256() []string {
-	o := text(`func expand256(rk *[16][16]byte, key *byte)
+	o := text(`func expand256(rk *schedule, key *byte)
 		AES-256 key schedule, FIPS 197 section 5.2: fifteen round keys.`, "expand256", 0, 16)
 	o = append(o, "MOVQ rk+0(FP), AX", "MOVQ key+8(FP), BX", "VMOVDQU (BX), X0", "VMOVDQU 16(BX), X3",
 		"VMOVDQU X0, (AX)", "VMOVDQU X3, 16(AX)")
@@ -64,13 +65,22 @@ func clearLow(regs ...int) []string {
 }
 
 func encryptBlock() []string {
-	o := text(`func encryptBlock(rk *[16][16]byte, rounds int, dst, src *[16]byte)
+	o := text(`func encryptBlock(rk *schedule, rounds int, dst, src *[16]byte)
 		One block with 10 or 14 rounds.`, "encryptBlock", 0, 32)
 	o = append(o, "MOVQ rk+0(FP), AX", "MOVQ rounds+8(FP), CX", "MOVQ dst+16(FP), DI", "MOVQ src+24(FP), SI",
 		"VMOVDQU (SI), X0", "VPXOR (AX), X0, X0",
 		"round:", "ADDQ $16, AX", "DECQ CX", "JZ last", "VAESENC (AX), X0, X0", "JMP round",
 		"last:", "VAESENCLAST (AX), X0, X0", "VMOVDQU X0, (DI)")
 	return append(o, clearLow(0)...)
+}
+
+func decryptKeys() []string {
+	o := text(`func decryptKeys(dk, rk *schedule, rounds int)
+		Round keys of the equivalent inverse cipher (FIPS 197 section 5.3.5), in the order AESDEC takes them.`, "decryptKeys", 0, 24)
+	return append(o, "MOVQ dk+0(FP), DI", "MOVQ rk+8(FP), SI", "MOVQ rounds+16(FP), CX",
+		"VMOVDQU (SI), X0", "MOVQ CX, BX", "SHLQ $4, BX", "VMOVDQU X0, (DI)(BX*1)", "VMOVDQU (SI)(BX*1), X0", "VMOVDQU X0, (DI)",
+		"next:", "ADDQ $16, DI", "SUBQ $16, BX", "JZ end", "VAESIMC (SI)(BX*1), X0", "VMOVDQU X0, (DI)", "JMP next",
+		"end:", "VPXOR X0, X0, X0", "VZEROUPPER", "RET", "")
 }
 
 func fieldMul() []string {
@@ -86,7 +96,7 @@ func fieldMul() []string {
 }
 
 func roundTable() []string {
-	o := text(`func roundTable(t *[256][16]byte, rk *[16][16]byte)
+	o := text(`func roundTable(t *[256][16]byte, rk *schedule)
 		With a 12-byte nonce only byte 15 of the counter block changes within 256
 		blocks, and after the first round that byte reaches one column. t[j] is
 		what the first round's output differs by when the byte is j+2 instead of

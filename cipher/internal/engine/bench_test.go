@@ -5,6 +5,8 @@ import (
 	"crypto/cipher"
 	"fmt"
 	"testing"
+
+	"golang.org/x/crypto/xts"
 )
 
 var benchSizes = []int{96, 1200, 16384, 100000}
@@ -52,6 +54,80 @@ func BenchmarkGCM(b *testing.B) {
 						if !g.Open(out, sealed, 0, 0, nonce) {
 							b.Fatal("refused")
 						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkCTR has crypto/cipher's CTR, made anew for every frame as a nonce
+// demands, beside ours.
+func BenchmarkCTR(b *testing.B) {
+	for _, keySize := range []int{16, 32} {
+		key := make([]byte, keySize)
+		block, _ := aes.NewCipher(key)
+		iv := make([]byte, 16)
+		for _, n := range benchSizes {
+			buf := make([]byte, n)
+			name := func(impl string) string {
+				return fmt.Sprintf("op=xor/suite=aes-%d-ctr/size=%d/impl=%s", 8*keySize, n, impl)
+			}
+			b.Run(name("std"), func(b *testing.B) {
+				b.SetBytes(int64(n))
+				for b.Loop() {
+					cipher.NewCTR(block, iv).XORKeyStream(buf, buf)
+				}
+			})
+			for _, tr := range tiers() {
+				var c CTR
+				if err := c.init(key, tr); err != nil {
+					b.Fatal(err)
+				}
+				b.Run(name(tr.String()), func(b *testing.B) {
+					b.SetBytes(int64(n))
+					for b.Loop() {
+						c.XOR(buf, buf, 0, 0)
+					}
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkXTS has x/crypto/xts beside ours, and a size that needs stealing.
+func BenchmarkXTS(b *testing.B) {
+	for _, keySize := range []int{16, 32} {
+		key := make([]byte, 2*keySize)
+		peer, _ := xts.NewCipher(aes.NewCipher, key)
+		for _, n := range append(benchSizes, 1205) {
+			buf := make([]byte, n)
+			name := func(op, impl string) string {
+				return fmt.Sprintf("op=%s/suite=aes-%d-xts/size=%d/impl=%s", op, 8*keySize, n, impl)
+			}
+			if n%16 == 0 {
+				b.Run(name("encrypt", "xcrypto"), func(b *testing.B) {
+					b.SetBytes(int64(n))
+					for b.Loop() {
+						peer.Encrypt(buf, buf, 0)
+					}
+				})
+			}
+			for _, tr := range tiers() {
+				var x XTS
+				if err := x.init(key[:keySize], key[keySize:], tr); err != nil {
+					b.Fatal(err)
+				}
+				b.Run(name("encrypt", tr.String()), func(b *testing.B) {
+					b.SetBytes(int64(n))
+					for b.Loop() {
+						x.Encrypt(buf, buf, 0, 0)
+					}
+				})
+				b.Run(name("decrypt", tr.String()), func(b *testing.B) {
+					b.SetBytes(int64(n))
+					for b.Loop() {
+						x.Decrypt(buf, buf, 0, 0)
 					}
 				})
 			}

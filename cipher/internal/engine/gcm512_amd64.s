@@ -1360,18 +1360,6 @@ done:
 	VPXORQ X31, X31, X31
 	VZEROUPPER
 	RET
-bounceaad:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ CX, BX
-	MOVQ R10, SI
-	LEAQ buf-64(SP), DI
-	REP; MOVSB
-	LEAQ buf-64(SP), R10
-	MOVQ R12, SI
-	MOVQ R13, DI
-	MOVQ BX, CX
-	JMP loadaad
 bouncesrc:
 	MOVQ SI, R14
 	MOVQ DI, BX
@@ -1400,6 +1388,18 @@ wipebuf:
 	VPXORQ Z25, Z25, Z25
 	VMOVDQU64 Z25, (BX)
 	JMP done
+bounceaad:
+	MOVQ SI, R12
+	MOVQ DI, R13
+	MOVQ CX, BX
+	MOVQ R10, SI
+	LEAQ buf-64(SP), DI
+	REP; MOVSB
+	LEAQ buf-64(SP), R10
+	MOVQ R12, SI
+	MOVQ R13, DI
+	MOVQ BX, CX
+	JMP loadaad
 resume:
 	VPXOR 0(CX), X14, X14
 	MOVQ 16(CX), BX
@@ -3245,18 +3245,6 @@ done:
 	VPXORQ X31, X31, X31
 	VZEROUPPER
 	RET
-bounceaad:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ CX, BX
-	MOVQ R10, SI
-	LEAQ buf-64(SP), DI
-	REP; MOVSB
-	LEAQ buf-64(SP), R10
-	MOVQ R12, SI
-	MOVQ R13, DI
-	MOVQ BX, CX
-	JMP loadaad
 bouncesrc:
 	MOVQ SI, R14
 	MOVQ DI, BX
@@ -3285,6 +3273,18 @@ wipebuf:
 	VPXORQ Z25, Z25, Z25
 	VMOVDQU64 Z25, (BX)
 	JMP done
+bounceaad:
+	MOVQ SI, R12
+	MOVQ DI, R13
+	MOVQ CX, BX
+	MOVQ R10, SI
+	LEAQ buf-64(SP), DI
+	REP; MOVSB
+	LEAQ buf-64(SP), R10
+	MOVQ R12, SI
+	MOVQ R13, DI
+	MOVQ BX, CX
+	JMP loadaad
 resume:
 	VPXOR 0(CX), X14, X14
 	MOVQ 16(CX), BX
@@ -5962,18 +5962,6 @@ done:
 	VPXORQ X31, X31, X31
 	VZEROUPPER
 	RET
-bounceaad:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ CX, BX
-	MOVQ R10, SI
-	LEAQ buf-64(SP), DI
-	REP; MOVSB
-	LEAQ buf-64(SP), R10
-	MOVQ R12, SI
-	MOVQ R13, DI
-	MOVQ BX, CX
-	JMP loadaad
 bouncesrc:
 	MOVQ SI, R14
 	MOVQ DI, BX
@@ -6002,6 +5990,18 @@ wipebuf:
 	VPXORQ Z25, Z25, Z25
 	VMOVDQU64 Z25, (BX)
 	JMP done
+bounceaad:
+	MOVQ SI, R12
+	MOVQ DI, R13
+	MOVQ CX, BX
+	MOVQ R10, SI
+	LEAQ buf-64(SP), DI
+	REP; MOVSB
+	LEAQ buf-64(SP), R10
+	MOVQ R12, SI
+	MOVQ R13, DI
+	MOVQ BX, CX
+	JMP loadaad
 resume:
 	VPXOR 0(CX), X14, X14
 	MOVQ 16(CX), BX
@@ -8135,18 +8135,6 @@ done:
 	VPXORQ X31, X31, X31
 	VZEROUPPER
 	RET
-bounceaad:
-	MOVQ SI, R12
-	MOVQ DI, R13
-	MOVQ CX, BX
-	MOVQ R10, SI
-	LEAQ buf-64(SP), DI
-	REP; MOVSB
-	LEAQ buf-64(SP), R10
-	MOVQ R12, SI
-	MOVQ R13, DI
-	MOVQ BX, CX
-	JMP loadaad
 bouncesrc:
 	MOVQ SI, R14
 	MOVQ DI, BX
@@ -8175,6 +8163,18 @@ wipebuf:
 	VPXORQ Z25, Z25, Z25
 	VMOVDQU64 Z25, (BX)
 	JMP done
+bounceaad:
+	MOVQ SI, R12
+	MOVQ DI, R13
+	MOVQ CX, BX
+	MOVQ R10, SI
+	LEAQ buf-64(SP), DI
+	REP; MOVSB
+	LEAQ buf-64(SP), R10
+	MOVQ R12, SI
+	MOVQ R13, DI
+	MOVQ BX, CX
+	JMP loadaad
 resume:
 	VPXOR 0(CX), X14, X14
 	MOVQ 16(CX), BX

@@ -10,17 +10,14 @@ import (
 // gcmKey is what the kernels of both tiers read. Offsets are fixed: cipher/_asm
 // has them as constants.
 type gcmKey struct {
-	rk     [16][16]byte    // 11 or 15 round keys; the last entry holds tier and key size
+	rk     schedule
 	pow    [38][2]uint64   // H^34 … H^1, 1, then zeros; byte-reflected, times x
 	_      [2][2]uint64    // pairs starts a cache line
 	pairs  [3][4][8]uint64 // Karatsuba tables: low, high and middle halves; four vector pairs
 	rounds [256][16]byte   // first-round table, see roundTable
 }
 
-const (
-	powTop   = 34
-	kindByte = 15 // rk[15][kindByte]: tier<<1 | (1 for a 32-byte key)
-)
+const powTop = 34 // the exponent of pow's first entry
 
 // The assembly's idea of the layout.
 var (
@@ -41,19 +38,10 @@ type gcmState struct {
 }
 
 //go:noescape
-func expand128(rk *[16][16]byte, key *byte)
-
-//go:noescape
-func expand256(rk *[16][16]byte, key *byte)
-
-//go:noescape
-func encryptBlock(rk *[16][16]byte, rounds int, dst, src *[16]byte)
-
-//go:noescape
 func fieldMul(out, a, b *[2]uint64)
 
 //go:noescape
-func roundTable(t *[256][16]byte, rk *[16][16]byte)
+func roundTable(t *[256][16]byte, rk *schedule)
 
 //go:noescape
 func seal128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
@@ -82,14 +70,6 @@ func openBody256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmS
 //go:noescape
 func hashAVX512(k *gcmKey, y *[2]uint64, p *byte, n int)
 
-// kind packs tier and key size into one small number to branch on.
-func kind(t tier, keySize int) byte { return byte(t)<<1 | byte(keySize>>5) }
-
-const (
-	avx512x128 = byte(avx512VAES) << 1
-	avx512x256 = byte(avx512VAES)<<1 | 1
-)
-
 // newGCMKey sets a key up: schedule, powers of H, tables. Nothing here branches
 // on or is indexed by key bits.
 func newGCMKey(key []byte, t tier) *gcmKey {
@@ -97,14 +77,8 @@ func newGCMKey(key []byte, t tier) *gcmKey {
 	mem := make([]byte, unsafe.Sizeof(gcmKey{})+63)
 	k := (*gcmKey)(unsafe.Pointer(&mem[-uintptr(unsafe.Pointer(&mem[0]))&63]))
 	var h [16]byte
-	if len(key) == 16 {
-		expand128(&k.rk, &key[0])
-		encryptBlock(&k.rk, 10, &h, &h)
-	} else {
-		expand256(&k.rk, &key[0])
-		encryptBlock(&k.rk, 14, &h, &h)
-	}
-	k.rk[15][kindByte] = kind(t, len(key))
+	k.rk.expand(key, t)
+	encryptBlock(&k.rk, k.rk.rounds(), &h, &h)
 
 	// H, reflected, shifted left by one bit and reduced.
 	hi, lo := binary.BigEndian.Uint64(h[:]), binary.BigEndian.Uint64(h[8:])
@@ -131,13 +105,8 @@ func newGCMKey(key []byte, t tier) *gcmKey {
 	return k
 }
 
-// Longest pieces one assembly call works on, in bytes. A piece takes under 25 µs
-// here; the margin is for slower CPUs. Multiples of 256 blocks, for the round
-// table.
-const (
-	maxPiece = 256 << 10
-	maxAAD   = 64 << 10
-)
+// maxAAD is the longest piece of AAD that one assembly call hashes, in bytes.
+const maxAAD = 64 << 10
 
 // maxText is the longest text GCM allows, in bytes: 2^36 - 32 (NIST SP 800-38D,
 // section 5.2.1.1).
@@ -182,7 +151,7 @@ func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
 	var st gcmState
 	aad = k.begin(&st, len(src), aad)
 	for len(src) > maxPiece {
-		if k.rk[15][kindByte] == avx512x128 {
+		if k.rk.kind() == avx512x128 {
 			sealBody128AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
 		} else {
 			sealBody256AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
@@ -194,7 +163,7 @@ func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
 }
 
 func (k *gcmKey) sealLast(dst, src []byte, hi uint32, lo uint64, aad []byte, st *gcmState) {
-	if k.rk[15][kindByte] == avx512x128 {
+	if k.rk.kind() == avx512x128 {
 		seal128AVX512(k, &dst[0], unsafe.SliceData(src), len(src), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st)
 	} else {
 		seal256AVX512(k, &dst[0], unsafe.SliceData(src), len(src), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st)
@@ -208,7 +177,7 @@ func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
 	var st gcmState
 	aad = k.begin(&st, len(dst), aad)
 	for len(dst) > maxPiece {
-		if k.rk[15][kindByte] == avx512x128 {
+		if k.rk.kind() == avx512x128 {
 			openBody128AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
 		} else {
 			openBody256AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
@@ -220,7 +189,7 @@ func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
 }
 
 func (k *gcmKey) openLast(dst, src []byte, hi uint32, lo uint64, aad []byte, st *gcmState) bool {
-	if k.rk[15][kindByte] == avx512x128 {
+	if k.rk.kind() == avx512x128 {
 		return open128AVX512(k, unsafe.SliceData(dst), &src[0], len(dst), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st) == 1
 	}
 	return open256AVX512(k, unsafe.SliceData(dst), &src[0], len(dst), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st) == 1

@@ -9,12 +9,12 @@ import (
 	"github.com/chanseal/chanseal/cipher/internal/engine/regprobe"
 )
 
-// TestGCMLeavesNoRegisters looks at the vector registers right after kernels
+// TestKernelsLeaveNoRegisters looks at the vector registers right after kernels
 // of every path: nothing in Z16-Z31 nor above bit 127 may be left, no copy of a
 // secret in the rest, and the CPU must call the upper halves initial, since a
 // dirty one slows all SSE code that follows (section 4 of AMD's and 15.3 of
 // Intel's optimization manuals).
-func TestGCMLeavesNoRegisters(t *testing.T) {
+func TestKernelsLeaveNoRegisters(t *testing.T) {
 	if cpuTier() != avx512VAES {
 		t.Skip("no AVX-512 to look at")
 	}
@@ -86,6 +86,27 @@ func TestGCMLeavesNoRegisters(t *testing.T) {
 		for _, n := range []int{1, 63, 64, 4000} {
 			hashAVX512(k, &st.y, &buf[0], n)
 			check("hash")
+		}
+		s, x := &k.rk, newXTSKey(fill(r, size), fill(r, size), avx512VAES)
+		var tweak [16]byte
+		for _, n := range []int{1, 16, 100, 512, 513, 2000, 8192} {
+			for _, at := range []int{0, int((4096 - page) & 4095)} {
+				if at+n > 8192 {
+					continue
+				}
+				p := buf[at : at+n]
+				s.ctr(p, p, 1, 2)
+				check("ctr")
+				if n < 16 {
+					continue
+				}
+				for _, tw := range []*[16]byte{nil, &tweak} {
+					x.crypt(p[:n&^15], p[:n&^15], 1, 2, tw, true)
+					check("xts encrypt")
+					x.crypt(p[:n&^15], p[:n&^15], 1, 2, tw, false)
+					check("xts decrypt")
+				}
+			}
 		}
 	}
 }

@@ -66,10 +66,12 @@ func newGCMPair(t testing.TB, key []byte, tr tier) *gcmPair {
 	return p
 }
 
+func enforced() bool { return fips140.Enforced() }
+
 // needGCM skips where the reference itself may not run.
 func needGCM(t testing.TB) {
 	t.Helper()
-	if fips140.Enforced() {
+	if enforced() {
 		if new(GCM).Init(make([]byte, 16)) == nil {
 			t.Fatal("GCM with counter nonces works under fips140=only")
 		}

@@ -75,3 +75,27 @@ func TestGCMAtPageEdges(t *testing.T) {
 		}
 	})
 }
+
+func TestStreamAtPageEdges(t *testing.T) {
+	const most = 1100
+	eachStream(t, func(t *testing.T, s *stream) {
+		r := source(25)
+		src, dst := newFence(t, most), newFence(t, most)
+		for n := 1; n <= most; n++ {
+			for _, end := range []bool{false, true} {
+				from := src.slice(n, end)
+				r.Read(from)
+				bad := s.check(dst.slice(n, !end), from, 1, r.Uint64())
+				if bad == "" {
+					bad = s.check(dst.slice(n, end), from, 1, r.Uint64())
+				}
+				if bad == "" {
+					bad = s.check(from, from, 1, r.Uint64())
+				}
+				if bad != "" {
+					t.Fatalf("%d bytes, at end %v: %s", n, end, bad)
+				}
+			}
+		}
+	})
+}

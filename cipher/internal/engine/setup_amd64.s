@@ -12,7 +12,7 @@ DATA poly<>+0(SB)/8, $0x0000000000000001
 DATA poly<>+8(SB)/8, $0xc200000000000000
 GLOBL poly<>(SB), RODATA|NOPTR, $16
 
-// func expand128(rk *[16][16]byte, key *byte)
+// func expand128(rk *schedule, key *byte)
 // AES-128 key schedule, FIPS 197 section 5.2: eleven round keys.
 TEXT ·expand128(SB), NOSPLIT, $0-16
 	MOVQ rk+0(FP), AX
@@ -125,7 +125,7 @@ TEXT ·expand128(SB), NOSPLIT, $0-16
 	VZEROUPPER
 	RET
 
-// func expand256(rk *[16][16]byte, key *byte)
+// func expand256(rk *schedule, key *byte)
 // AES-256 key schedule, FIPS 197 section 5.2: fifteen round keys.
 TEXT ·expand256(SB), NOSPLIT, $0-16
 	MOVQ rk+0(FP), AX
@@ -271,7 +271,7 @@ TEXT ·expand256(SB), NOSPLIT, $0-16
 	VZEROUPPER
 	RET
 
-// func encryptBlock(rk *[16][16]byte, rounds int, dst, src *[16]byte)
+// func encryptBlock(rk *schedule, rounds int, dst, src *[16]byte)
 // One block with 10 or 14 rounds.
 TEXT ·encryptBlock(SB), NOSPLIT, $0-32
 	MOVQ rk+0(FP), AX
@@ -289,6 +289,30 @@ round:
 last:
 	VAESENCLAST (AX), X0, X0
 	VMOVDQU X0, (DI)
+	VPXOR X0, X0, X0
+	VZEROUPPER
+	RET
+
+// func decryptKeys(dk, rk *schedule, rounds int)
+// Round keys of the equivalent inverse cipher (FIPS 197 section 5.3.5), in the order AESDEC takes them.
+TEXT ·decryptKeys(SB), NOSPLIT, $0-24
+	MOVQ dk+0(FP), DI
+	MOVQ rk+8(FP), SI
+	MOVQ rounds+16(FP), CX
+	VMOVDQU (SI), X0
+	MOVQ CX, BX
+	SHLQ $4, BX
+	VMOVDQU X0, (DI)(BX*1)
+	VMOVDQU (SI)(BX*1), X0
+	VMOVDQU X0, (DI)
+next:
+	ADDQ $16, DI
+	SUBQ $16, BX
+	JZ end
+	VAESIMC (SI)(BX*1), X0
+	VMOVDQU X0, (DI)
+	JMP next
+end:
 	VPXOR X0, X0, X0
 	VZEROUPPER
 	RET
@@ -326,7 +350,7 @@ TEXT ·fieldMul(SB), NOSPLIT, $0-24
 	VZEROUPPER
 	RET
 
-// func roundTable(t *[256][16]byte, rk *[16][16]byte)
+// func roundTable(t *[256][16]byte, rk *schedule)
 // With a 12-byte nonce only byte 15 of the counter block changes within 256
 // blocks, and after the first round that byte reaches one column. t[j] is
 // what the first round's output differs by when the byte is j+2 instead of

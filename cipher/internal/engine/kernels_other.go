@@ -1,0 +1,22 @@
+//go:build !amd64 || purego
+
+package engine
+
+// These types have no kernels here: every key is of the generic tier, and
+// nothing below is reached.
+type (
+	gcmKey   struct{}
+	schedule struct{}
+	xtsKey   struct{}
+)
+
+func newGCMKey([]byte, tier) *gcmKey                                { panic("engine: no kernels on this platform") }
+func (*gcmKey) seal(_, _ []byte, _ uint32, _ uint64, _ []byte)      {}
+func (*gcmKey) open(_, _ []byte, _ uint32, _ uint64, _ []byte) bool { return false }
+
+func newSchedule([]byte, tier) *schedule              { panic("engine: no kernels on this platform") }
+func (*schedule) ctr(_, _ []byte, _ uint32, _ uint64) {}
+
+func newXTSKey(_, _ []byte, _ tier) *xtsKey                                { panic("engine: no kernels on this platform") }
+func (*xtsKey) crypt(_, _ []byte, _ uint32, _ uint64, _ *[16]byte, _ bool) {}
+func (*xtsKey) encryptTweak(*[16]byte)                                     {}
