@@ -12,7 +12,7 @@ import (
 const (
 	retryEvery   = 250 * time.Millisecond // after the store failed
 	sweepEvery   = time.Minute            // how often Receivers note which KIDs are idle
-	loadAtMost   = 50 * time.Millisecond  // between two loads that frames of unknown epochs ask for
+	loadsAtMost  = 20                     // in a second, that frames of unknown epochs ask for
 	loadPatience = 250 * time.Millisecond // how long such a load may hold up a frame
 )
 
@@ -34,8 +34,9 @@ type follower struct {
 	senders   map[*Sender]struct{}
 	receivers map[*Receiver]struct{}
 
-	loading  sync.Mutex // one load at a time
-	lastLoad time.Time  // guarded by loading
+	loading sync.Mutex // one load at a time
+	loads   atomic.Uint64
+	forged  limiter // of loads for frames; guarded by loading
 }
 
 // follow returns the channel's follower, which the caller gives back with leave.
@@ -59,7 +60,7 @@ func (c *Channel) follow(ctx context.Context) (*follower, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{
 		ch: c, refs: 1, cancel: cancel, wake: make(chan struct{}, 1), st: st,
-		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{},
+		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{}, forged: newLimiter(loadsAtMost),
 	}
 	r.followers[c.id] = f
 	r.running.Go(func() { f.run(ctx) })
@@ -178,22 +179,25 @@ func (f *follower) load(ctx context.Context) error {
 
 func (f *follower) loadLocked(ctx context.Context) error {
 	st, _, err := f.ch.load(ctx)
-	f.lastLoad = time.Now()
 	if err == nil {
 		f.take(st)
+		f.loads.Add(1)
 	}
 	return err
 }
 
 // loadForFrame reads the record again, as a frame came of an epoch that the
-// follower does not know: the Sender may have noticed a rotation first. Frames
-// can be forged, so it does that at most every loadAtMost.
+// follower does not know: its Sender may have noticed a rotation first. Frames
+// can be forged, so it does that a few times a second at most.
 func (f *follower) loadForFrame() {
+	before := f.loads.Load()
 	f.loading.Lock()
 	defer f.loading.Unlock()
-	if time.Since(f.lastLoad) < loadAtMost {
+	now := time.Now()
+	if f.loads.Load() != before || !f.forged.allow(now, 1) {
 		return
 	}
+	f.forged.fail(now)
 	ctx, cancel := context.WithTimeout(context.Background(), loadPatience)
 	defer cancel()
 	if f.loadLocked(ctx) == nil {

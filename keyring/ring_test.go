@@ -40,18 +40,13 @@ func newRing(t testing.TB, store keyring.Store) *keyring.Ring {
 	return r
 }
 
-// reopen opens a ring on a store that a test shares between rings, as processes
-// share a file: closing the ring leaves it open.
-func reopen(t testing.TB, store keyring.Store) *keyring.Ring {
+// reopen opens a ring again, as another process does.
+func reopen(t testing.TB, store *keyringtest.Memory) *keyring.Ring {
 	t.Helper()
-	r := must(keyring.Open(t.Context(), shared{store}, testOptions))(t)
+	r := must(keyring.Open(t.Context(), store.Again(), testOptions))(t)
 	t.Cleanup(func() { r.Close() })
 	return r
 }
-
-type shared struct{ keyring.Store }
-
-func (shared) Close() error { return nil }
 
 func wantErr(t testing.TB, err error, want ...error) {
 	t.Helper()

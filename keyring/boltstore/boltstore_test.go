@@ -9,10 +9,10 @@ import (
 	"github.com/chanseal/chanseal/keyring/keyringtest"
 )
 
-// newStore makes an empty store's file and returns its path.
-func newStore(t testing.TB) string {
+// newStore makes an empty store's file in dir and returns its path.
+func newStore(t testing.TB, dir string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), boltstore.RingFile)
+	path := filepath.Join(dir, boltstore.RingFile)
 	s, err := boltstore.Create(path, boltstore.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func newStore(t testing.TB) string {
 
 func TestStore(t *testing.T) {
 	keyringtest.TestStore(t, func(t testing.TB) keyringtest.Opener {
-		path := newStore(t)
+		path := newStore(t, t.TempDir())
 		return func() (keyring.Store, error) { return boltstore.Open(path, boltstore.Options{}) }
 	})
 }

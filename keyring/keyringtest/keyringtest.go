@@ -494,9 +494,13 @@ func checkWatch(ctx context.Context, open Opener, same bool) error {
 	})
 }
 
-// checkResume starts a watch where another ended.
+// checkResume starts a watch where another ended: what did not change since does
+// not come.
 func checkResume(ctx context.Context, open Opener) error {
 	return one(open, func(s keyring.Store) error {
+		if _, err := s.CAS(ctx, "p/0", nil, 0); err != nil {
+			return err
+		}
 		first, err := s.CAS(ctx, "p/1", nil, 0)
 		if err != nil {
 			return err

@@ -13,8 +13,13 @@ import (
 // Memory is a [keyring.Store] in memory: for tests, and the reference that the
 // examiner itself is tried on. It is not durable.
 type Memory struct {
+	*memory
+	closed bool // guarded by memory.mu
+}
+
+// memory is what several handles share.
+type memory struct {
 	mu      sync.Mutex
-	closed  bool
 	rev     uint64
 	kv      map[string]keyring.Entry
 	dead    map[string]uint64 // deleted keys, with the revision of that
@@ -26,11 +31,15 @@ var _ keyring.Store = (*Memory)(nil)
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{
+	return &Memory{memory: &memory{
 		kv: map[string]keyring.Entry{}, dead: map[string]uint64{}, taken: map[string]map[string]bool{},
 		changed: make(chan struct{}),
-	}
+	}}
 }
+
+// Again returns one more handle on the same records, as another process has on a
+// file. Closing one leaves the others open.
+func (m *Memory) Again() *Memory { return &Memory{memory: m.memory} }
 
 func tooLong(names ...string) bool {
 	return slices.ContainsFunc(names, func(s string) bool { return len(s) > keyring.MaxKey })
@@ -194,7 +203,7 @@ func (m *Memory) Close() error {
 }
 
 // tell wakes every Watch. m.mu is held.
-func (m *Memory) tell() {
+func (m *memory) tell() {
 	close(m.changed)
 	m.changed = make(chan struct{})
 }
