@@ -46,6 +46,7 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	custom         []*cipher.Suite
+	home           string // the ring's directory if none is named; "": the user's
 
 	// The flags that every command has.
 	quiet          bool
@@ -114,7 +115,8 @@ func (p *program) rootCommand() *cobra.Command {
 
 A ring holds the secrets of channels. It is made with the first channel, with a
 key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
-		Example: `  chanseal channel create stage
+		Example: `  chanseal demo
+  chanseal channel create stage
   chanseal seal --channel stage talk.webm           writes talk.sealed.mkv
   chanseal open --channel stage talk.sealed.mkv     writes talk.webm`,
 		SilenceErrors: true,
@@ -140,7 +142,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 	root.AddCommand(
 		p.sealCommand(), p.openCommand(), p.inspectCommand(),
 		p.channelCommand(),
-		p.conformanceCommand(), p.versionCommand(),
+		p.demoCommand(), p.conformanceCommand(), p.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupProgram)
 	root.SetCompletionCommandGroupID(groupProgram)

@@ -33,6 +33,9 @@ func (p *program) ring() (string, error) {
 	if p.ringDir != "" {
 		return p.ringDir, nil
 	}
+	if p.home != "" {
+		return p.home, nil
+	}
 	if dir := os.Getenv(ringVariable); dir != "" {
 		return dir, nil
 	}
