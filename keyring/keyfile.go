@@ -100,10 +100,10 @@ func CreateKeyFile(path string) (KEK, error) {
 	return &keyFile{recipient: id.Recipient(), identities: []age.Identity{id}}, nil
 }
 
-func (*keyFile) Kind() string                 { return "age" }
-func (*keyFile) String() string               { return redacted }
-func (*keyFile) GoString() string             { return redacted }
-func (k *keyFile) Format(s fmt.State, _ rune) { s.Write([]byte(redacted)) }
+func (*keyFile) Kind() string { return "age" }
+
+// Format prints nothing of it.
+func (keyFile) Format(s fmt.State, _ rune) { io.WriteString(s, redacted) }
 
 func (k *keyFile) Wrap(root, ringID []byte) ([]byte, error) {
 	var out bytes.Buffer

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/chacha20poly1305"
@@ -47,10 +48,10 @@ func Passphrase(phrase []byte) (KEK, error) {
 	return &passphrase{append([]byte(nil), phrase...), argonTime, argonMemory, argonThreads}, nil
 }
 
-func (*passphrase) Kind() string                 { return "argon2id" }
-func (*passphrase) String() string               { return redacted }
-func (*passphrase) GoString() string             { return redacted }
-func (k *passphrase) Format(s fmt.State, _ rune) { s.Write([]byte(redacted)) }
+func (*passphrase) Kind() string { return "argon2id" }
+
+// Format prints nothing of it.
+func (passphrase) Format(s fmt.State, _ rune) { io.WriteString(s, redacted) }
 
 func (k *passphrase) Wrap(root, ringID []byte) ([]byte, error) {
 	b := []byte{argon2.Version}

@@ -299,6 +299,9 @@ type candidate struct {
 	secret secret
 }
 
+// Format prints no secret.
+func (c candidate) Format(w fmt.State, _ rune) { fmt.Fprintf(w, "epoch %d, %s", c.number, redacted) }
+
 // candidates returns the epochs with these low 8 bits that the Receiver opens,
 // the newest first: at most one if it is live. why is nil, ErrArchived or
 // ErrForgotten, if there are such epochs beside them.

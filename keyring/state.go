@@ -104,6 +104,11 @@ type epoch struct {
 	secret    secret    // empty once forgotten
 }
 
+// Format prints no secret, not even by the verbs that follow pointers.
+func (e epoch) Format(w fmt.State, _ rune) {
+	fmt.Fprintf(w, "epoch %d, %v, %s", e.number, e.state, redacted)
+}
+
 // at is the epoch's state at the moment now.
 func (e *epoch) at(now time.Time) State {
 	if e.state == Retiring && !now.Before(e.until) {
@@ -213,6 +218,11 @@ func (s *state) wipe() {
 	for i := range s.epochs {
 		s.epochs[i].secret.wipe()
 	}
+}
+
+// Format prints no secret.
+func (s state) Format(w fmt.State, _ rune) {
+	fmt.Fprintf(w, "channel %q, %d epochs, %s", s.name, len(s.epochs), redacted)
 }
 
 // active returns the active epoch, or nil: a forgotten channel has none.
