@@ -33,6 +33,7 @@ func main() {
 		{"gcm512_amd64.s", gcm512File},
 		{"ctr512_amd64.s", ctr512File},
 		{"xts512_amd64.s", xts512File},
+		{"sha_amd64.s", shaFile},
 	} {
 		if err := os.WriteFile(filepath.Join(*out, f.name), render(f.build()), 0o644); err != nil {
 			log.Fatal(err)

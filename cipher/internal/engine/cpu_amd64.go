@@ -36,4 +36,16 @@ func cpuTier() tier {
 	return avx512VAES
 }
 
+// cpuSHA asks CPUID for the SHA extensions and the SSE they are used with.
+func cpuSHA() bool {
+	const ssse3, sse41, sha = 1 << 9, 1 << 19, 1 << 29 // leaf 1, ECX; leaf 7, EBX
+	top, _, _, _ := cpuid(0, 0)
+	if top < 7 {
+		return false
+	}
+	_, _, c1, _ := cpuid(1, 0)
+	_, b7, _, _ := cpuid(7, 0)
+	return has(c1, ssse3|sse41) && has(b7, sha)
+}
+
 func has(word, bits uint32) bool { return word&bits == bits }

@@ -3,3 +3,5 @@
 package engine
 
 func cpuTier() tier { return generic }
+
+func cpuSHA() bool { return false }

@@ -19,6 +19,7 @@ package engine
 
 import (
 	"crypto/fips140"
+	"iter"
 	"os"
 	"strings"
 )
@@ -44,6 +45,9 @@ const maxPiece = 256 << 10
 // best is the tier that new keys use.
 var best = choose(cpuTier(), os.Getenv("GODEBUG"), fips140.Enabled())
 
+// bestSHA says whether new HMAC keys use the SHA extensions.
+var bestSHA = chooseSHA(cpuSHA(), os.Getenv("GODEBUG"), fips140.Enabled())
+
 // Tier names the AES kernels in use: "avx512-vaes", "avx2-vaes" or "generic",
 // the standard library.
 func Tier() string { return best.String() }
@@ -56,11 +60,8 @@ func choose(can tier, godebug string, fips bool) tier {
 	if fips {
 		return generic
 	}
-	for setting := range strings.SplitSeq(godebug, ",") {
-		name, off := strings.CutSuffix(strings.TrimSpace(setting), "=off")
-		name, cpu := strings.CutPrefix(name, "cpu.")
+	for name := range switchedOff(godebug) {
 		switch {
-		case !off || !cpu:
 		case strings.HasPrefix(name, "avx512"):
 			can = min(can, avx2VAES)
 		case name == "all", name == "aes", name == "pclmulqdq", name == "vaes", name == "vpclmulqdq",
@@ -69,4 +70,29 @@ func choose(can tier, godebug string, fips bool) tier {
 		}
 	}
 	return can
+}
+
+// chooseSHA is choose for the SHA extensions: all, sha, ssse3 and sse41 switch
+// them off.
+func chooseSHA(can bool, godebug string, fips bool) bool {
+	for name := range switchedOff(godebug) {
+		switch name {
+		case "all", "sha", "ssse3", "sse41":
+			can = false
+		}
+	}
+	return can && !fips
+}
+
+// switchedOff yields each NAME of a cpu.NAME=off in GODEBUG's value.
+func switchedOff(godebug string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for setting := range strings.SplitSeq(godebug, ",") {
+			name, off := strings.CutSuffix(strings.TrimSpace(setting), "=off")
+			name, cpu := strings.CutPrefix(name, "cpu.")
+			if off && cpu && !yield(name) {
+				return
+			}
+		}
+	}
 }

@@ -20,3 +20,12 @@ func (*schedule) ctr(_, _ []byte, _ uint32, _ uint64) {}
 func newXTSKey(_, _ []byte, _ tier) *xtsKey                                { panic("engine: no kernels on this platform") }
 func (*xtsKey) crypt(_, _ []byte, _ uint32, _ uint64, _ *[16]byte, _ bool) {}
 func (*xtsKey) encryptTweak(*[16]byte)                                     {}
+
+func shaBlocks(*shaState, *byte, int)              { panic("engine: no kernels on this platform") }
+func shaBlocks2(_, _ *shaState, _, _ *byte, _ int) { panic("engine: no kernels on this platform") }
+
+func shaBlocks3(_, _, _ *shaState, _, _, _ *byte, _ int) {
+	panic("engine: no kernels on this platform")
+}
+
+func shaDigest(*shaState, *[MACSize]byte) { panic("engine: no kernels on this platform") }
