@@ -86,16 +86,22 @@ func sameItems(t testingT, got, want []Item) {
 	}
 }
 
-// clips returns the paths of the real recordings whose names match any pattern.
+// clips returns the paths of the real recordings whose names match any pattern:
+// those of testdata, and those of the folder that CHANSEAL_CLIPS names, if it is set.
 func clips(t *testing.T, patterns ...string) []string {
 	t.Helper()
 	var all []string
 	for _, p := range patterns {
-		m, err := filepath.Glob(filepath.Join("..", "testdata", "media", p))
-		if err != nil {
-			t.Fatal(err)
+		for _, dir := range []string{filepath.Join("..", "testdata", "media"), os.Getenv("CHANSEAL_CLIPS")} {
+			if dir == "" {
+				continue
+			}
+			m, err := filepath.Glob(filepath.Join(dir, p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, m...)
 		}
-		all = append(all, m...)
 	}
 	if len(all) == 0 {
 		t.Fatalf("no clips match %v", patterns)
@@ -157,4 +163,10 @@ func firstDifference(got, want string) string {
 		}
 	}
 	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
+}
+
+func openClip(t *testing.T, name string) (io.Reader, error) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "testdata", "media", name))
+	return bytes.NewReader(b), err
 }

@@ -125,8 +125,11 @@ func (w *mkvWriter) element(p []byte) error {
 		return w.clusterElement(p[h.Len():])
 	case h.ID == ebml.IDHeader:
 		w.inHeader = true
-	case endsCluster(h.ID) || !isBlockLevel(h.ID):
+	case !isBlockLevel(h.ID):
 		w.flushFront()
+		if w.inCluster && w.live() && !endsCluster(h.ID) {
+			w.endOpenCluster()
+		}
 		w.closeCluster()
 		w.seeks = append(w.seeks, seekEntry{h.ID, w.out.offset() - w.segment})
 	default:
@@ -206,6 +209,12 @@ func (w *mkvWriter) closeCluster() {
 	if !w.live() {
 		w.patchSize(w.body-8, w.out.offset()-w.body)
 	}
+}
+
+// endOpenCluster ends a Cluster of unknown size in front of an element that a
+// reader would take for one of its children: by an empty Cluster of known size.
+func (w *mkvWriter) endOpenCluster() {
+	w.out.write(ebml.AppendBytes(nil, idCluster, ebml.AppendUint(nil, idTimestamp, uint64(w.clusterTS))))
 }
 
 // frame writes a SimpleBlock or a BlockGroup.

@@ -37,7 +37,11 @@ func (w *Window) Cap() int { return len(w.buf) }
 // than the source gives in the call that brings the n-th. If the source ends or
 // fails before, Fill returns its error, io.EOF at the end, and what there was of
 // the n bytes is in the window.
-func (w *Window) Fill(n int) error {
+func (w *Window) Fill(n int) error { return w.fill(n, n) }
+
+// fill fills the window to n bytes; where the buffer must grow it grows towards
+// want bytes, twofold at most.
+func (w *Window) fill(n, want int) error {
 	if w.w-w.r >= n {
 		return nil
 	}
@@ -50,7 +54,7 @@ func (w *Window) Fill(n int) error {
 			return w.err
 		}
 		if w.w == len(w.buf) { // full of bytes that did arrive
-			bigger := make([]byte, min(2*len(w.buf), max(n, len(w.buf)+4096)))
+			bigger := make([]byte, min(2*len(w.buf), max(want, len(w.buf)+4096)))
 			copy(bigger, w.buf)
 			w.buf = bigger
 		}
@@ -68,7 +72,10 @@ func (w *Window) Fill(n int) error {
 
 // More reads once from the source and so makes the window longer, whatever is
 // in it already. It returns as Fill does.
-func (w *Window) More() error { return w.Fill(w.w - w.r + 1) }
+func (w *Window) More() error {
+	n := w.w - w.r + 1
+	return w.fill(n, 2*n)
+}
 
 // Take moves the window n bytes on, which must be in it, and returns them. They are
 // valid until the next Fill; the parser may write to them.

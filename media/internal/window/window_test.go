@@ -57,6 +57,18 @@ func TestWindowGrowsWithWhatArrives(t *testing.T) {
 	}
 }
 
+// A parser that does not know how much it needs gets there in few steps.
+func TestMoreDoubles(t *testing.T) {
+	w := New(bytes.NewReader(make([]byte, 1<<20)), 0)
+	sizes := map[int]bool{}
+	for w.More() == nil {
+		sizes[w.Cap()] = true
+	}
+	if len(sizes) > 20 || w.Cap() > 2<<20 {
+		t.Errorf("grew %d times to %d bytes", len(sizes), w.Cap())
+	}
+}
+
 func TestWindowErrors(t *testing.T) {
 	broken := errors.New("broken")
 	w := New(io.MultiReader(bytes.NewReader([]byte{1, 2}), iotest.ErrReader(broken)), 0)
