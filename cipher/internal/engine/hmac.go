@@ -75,13 +75,36 @@ func (h *HMAC) Sum(out *[MACSize]byte, a, b, c []byte) {
 		h.sumStd(out, a, b, c)
 		return
 	}
+	const short = 256
+	if len(a)+len(b)+len(c) <= short-macPadding {
+		var buf [short]byte
+		n := copy(buf[:], a)
+		n += copy(buf[n:], b)
+		n += copy(buf[n:], c)
+		end := padMessage(buf[:], n, 64+n)
+		shaFinish(&h.mid.outer, &h.mid.inner, &buf[0], end/64, out)
+		return
+	}
 	var l macLane
 	l.begin(h.mid, out, a, b, c)
-	for l.blocks > 0 {
+	for l.stage < stageEnd {
 		shaBlocks(&l.state, l.at(), l.blocks)
 		l.done(l.blocks)
 	}
+	shaFinish(&h.mid.outer, &l.state, l.at(), l.blocks, out)
 	l.state = shaState{}
+}
+
+// macPadding is the least SHA-256 puts behind a message, in bytes.
+const macPadding = 9
+
+// padMessage puts the padding of a message of total bytes behind the n bytes at
+// the start of buf, where it is zero, and returns where the last block ends.
+func padMessage(buf []byte, n, total int) int {
+	end := (n + macPadding + 63) &^ 63
+	buf[n] = 0x80
+	binary.BigEndian.PutUint64(buf[end-8:end], uint64(total)*8)
+	return end
 }
 
 func (h *HMAC) sumStd(out *[MACSize]byte, a, b, c []byte) {
@@ -182,7 +205,6 @@ const (
 // begin starts a message. The lane is the caller's local variable and never
 // outlives the call, so its references to the message are hidden.
 func (l *macLane) begin(mid *midstates, out *[MACSize]byte, a, b, c []byte) {
-	const padding = 9
 	l.state = mid.inner
 	l.mid, l.out = mid, (*[MACSize]byte)(hide(out[:]))
 	total := 64 + len(a) + len(b) + len(c)
@@ -192,7 +214,7 @@ func (l *macLane) begin(mid *midstates, out *[MACSize]byte, a, b, c []byte) {
 	n := copy(l.buf[:], a)
 	n += copy(l.buf[n:], b)
 	l.direct, l.then = nil, 0
-	if n+len(c)+padding > len(l.buf) {
+	if n+len(c)+macPadding > len(l.buf) {
 		// Complete the block at hand, leave whole blocks where they are.
 		m := -n & 63
 		n += copy(l.buf[n:], c[:m])
@@ -202,13 +224,10 @@ func (l *macLane) begin(mid *midstates, out *[MACSize]byte, a, b, c []byte) {
 		l.then = n / 64
 	}
 	n += copy(l.buf[n:], c)
-	end := (n + padding + 63) &^ 63
-	clear(l.buf[n:end])
-	l.buf[n] = 0x80
-	binary.BigEndian.PutUint64(l.buf[end-8:], uint64(total)*8)
+	clear(l.buf[n:min(n+macPadding+63, len(l.buf))])
+	end := padMessage(l.buf[:], n, total)
 	clear(l.last[MACSize:])
-	l.last[MACSize] = 0x80
-	binary.BigEndian.PutUint64(l.last[56:], (64+MACSize)*8)
+	padMessage(l.last[:], MACSize, 64+MACSize)
 	l.off, l.blocks, l.stage = 0, end/64, stageEnd
 	if l.direct != nil {
 		l.blocks, l.then = l.then, end/64-l.then

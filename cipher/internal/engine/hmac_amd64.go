@@ -13,3 +13,6 @@ func shaBlocks3(sa, sb, sc *shaState, pa, pb, pc *byte, n int)
 
 //go:noescape
 func shaDigest(st *shaState, out *[MACSize]byte)
+
+//go:noescape
+func shaFinish(outer, st *shaState, p *byte, n int, out *[MACSize]byte)
