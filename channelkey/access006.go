@@ -20,67 +20,76 @@ import (
 // together. An RTM key has the account in the channel's place and no user.
 const prefix006 = "006"
 
-const head006 = len(prefix006) + idLen
+const (
+	head006       = len(prefix006) + idLen
+	maxPrivileges = 256 // no builder writes more than 12; looking for doubles is quadratic
+)
 
 type payload006 struct {
-	signature string
+	signature []byte
 	crc       [2]uint32
-	m         string // as signed
+	m         []byte // as signed
 	salt, end uint32
-	pairs     string // the privileges, 6 bytes each
+	pairs     pairs006
 }
 
-func split006(payload string) (p payload006, err error) {
-	r := newReader(payload)
-	p.signature = r.str()
-	if r.bad < 0 && len(p.signature) != sha256.Size {
+// pairs006 are the privileges as they stand: 6 bytes each.
+type pairs006 []byte
+
+// split006 takes a decoded payload apart; the parts belong to it.
+func split006(payload []byte) (p payload006, err error) {
+	const front = 2 + sha256.Size + 4 + 4 + 2 // up to m
+	le := binary.LittleEndian
+	switch {
+	case len(payload) < front:
+		return p, malformedPayload(V006, len(payload), "a field does not fit")
+	case le.Uint16(payload) != sha256.Size:
 		return p, malformedPayload(V006, 0, "the signature is not 32 bytes")
 	}
-	p.crc = [2]uint32{r.u32(), r.u32()}
-	p.m = r.str()
-	if err := r.end(V006); err != nil {
-		return p, err
+	p.signature = payload[2 : 2+sha256.Size]
+	p.crc = [2]uint32{le.Uint32(payload[34:]), le.Uint32(payload[38:])}
+	p.m = payload[front:]
+	const head = 4 + 4 + 2 // of m, up to the privileges
+	switch n := int(le.Uint16(payload[front-2:])); {
+	case n > len(p.m) || n < head:
+		return p, malformedPayload(V006, front-2, "a field does not fit")
+	case n < len(p.m):
+		return p, malformedPayload(V006, front+n, "there are bytes behind the end")
 	}
-	base := r.at - len(p.m)
-	r = newReader(p.m)
-	p.salt, p.end = r.u32(), r.u32()
-	at := base + r.at
-	n := r.count(6)
-	p.pairs = r.rest()
-	if r.bad >= 0 || len(p.pairs) != 6*n {
-		return p, malformedPayload(V006, at, "the privileges do not fit")
+	p.salt, p.end = le.Uint32(p.m), le.Uint32(p.m[4:])
+	p.pairs = pairs006(p.m[head:])
+	switch n := int(le.Uint16(p.m[8:])); {
+	case 6*n != len(p.pairs):
+		return p, malformedPayload(V006, front+8, "the privileges do not fit")
+	case n > maxPrivileges:
+		return p, malformedPayload(V006, front+8, "there are more than 256 privileges")
 	}
 	for i := 6; i < len(p.pairs); i += 6 {
-		if _, twice := find006(p.pairs[:i], privilege006(p.pairs, i)); twice {
-			return p, malformedPayload(V006, at+2+i, "a privilege comes twice")
-		}
-		if i > 6*256 {
-			return p, malformedPayload(V006, at+2+i, "there are more than 256 privileges")
+		if _, twice := p.pairs[:i].find(p.pairs[i:].first()); twice {
+			return p, malformedPayload(V006, front+head+i, "a privilege comes twice")
 		}
 	}
 	return p, nil
 }
 
-func privilege006(pairs string, i int) Privilege {
-	return Privilege(uint16(pairs[i]) | uint16(pairs[i+1])<<8)
-}
+// first returns the first privilege.
+func (p pairs006) first() Privilege { return Privilege(binary.LittleEndian.Uint16(p)) }
 
-// find006 returns until when a privilege is granted.
-func find006(pairs string, p Privilege) (expires uint32, ok bool) {
-	for i := 0; i < len(pairs); i += 6 {
-		if privilege006(pairs, i) == p {
-			b := pairs[i+2 : i+6]
-			return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24, true
+// find returns until when a privilege is granted.
+func (p pairs006) find(want Privilege) (expires uint32, ok bool) {
+	for ; len(p) >= 6; p = p[6:] {
+		if p.first() == want {
+			return binary.LittleEndian.Uint32(p[2:]), true
 		}
 	}
 	return 0, false
 }
 
-// mixed006 reports whether the privileges are of messaging and of channels, which
-// no builder writes: then a key for a channel would open another's messages.
-func mixed006(pairs string) bool {
-	_, rtm := find006(pairs, LoginRTM006)
-	return rtm && len(pairs) > 6
+// mixed reports whether the privileges are of messaging and of channels, which no
+// builder writes: then a key for a channel would open another's messages.
+func (p pairs006) mixed() bool {
+	_, rtm := p.find(LoginRTM006)
+	return rtm && len(p) > 6
 }
 
 func parse006(token string, l Legacy) (Card, error) {
@@ -91,20 +100,20 @@ func parse006(token string, l Legacy) (Card, error) {
 	if !isID(c.AppID) && !l.LooseIDs {
 		return Card{}, malformed(V006, len(prefix006), "the App ID is not hexadecimal")
 	}
-	raw, err := decode64(nil, V006, token, head006)
-	if err != nil {
+	var w work
+	if err := w.decode64(V006, token, head006); err != nil {
 		return Card{}, err
 	}
-	p, err := split006(string(raw))
+	p, err := split006(w.payload)
 	if err != nil {
 		return Card{}, err
 	}
 	c.Random, c.Issued, c.Hash006 = p.salt, p.end, p.crc
-	for i := 0; i < len(p.pairs); i += 6 {
-		expires, _ := find006(p.pairs[i:], privilege006(p.pairs, i))
-		c.Privileges = append(c.Privileges, Grant006{privilege006(p.pairs, i), expires})
+	for pairs := p.pairs; len(pairs) > 0; pairs = pairs[6:] {
+		expires, _ := pairs.find(pairs.first())
+		c.Privileges = append(c.Privileges, Grant006{pairs.first(), expires})
 	}
-	if _, rtm := find006(p.pairs, LoginRTM006); rtm {
+	if _, rtm := p.pairs.find(LoginRTM006); rtm {
 		c.Service = RTM
 	}
 	copy(c.signature[:], p.signature)
@@ -120,7 +129,7 @@ func (i *Issuer) mint006(c *Card) (string, error) {
 		privileges = slices.Clone(privileges)
 		slices.SortStableFunc(privileges, func(a, b Grant006) int { return cmp.Compare(a.Privilege, b.Privilege) })
 	}
-	if len(privileges) > 256 {
+	if len(privileges) > maxPrivileges {
 		return "", mintError("006", "it has more than 256 privileges")
 	}
 	le := binary.LittleEndian
@@ -137,10 +146,10 @@ func (i *Issuer) mint006(c *Card) (string, error) {
 		m = le.AppendUint16(m, uint16(p.Privilege))
 		m = le.AppendUint32(m, p.Expires)
 	}
-	pairs := string(m[10:])
-	_, rtm := find006(pairs, LoginRTM006)
+	pairs := pairs006(m[10:])
+	_, rtm := pairs.find(LoginRTM006)
 	switch {
-	case rtm && (mixed006(pairs) || c.User != Anybody) && !i.legacy.Incomplete:
+	case rtm && (pairs.mixed() || c.User != Anybody) && !i.legacy.Incomplete:
 		return "", mintError("006", "an RTM key has the account as Channel, no User, and no other privilege (or set Legacy.Incomplete)")
 	case !rtm && splices(c.Channel, c.User) && !i.legacy.SplicedNames:
 		return "", mintError("006", "channel and user are signed run together, so a channel name that ends in a digit and a text account can be rewritten for another channel; use 007 (or set Legacy.SplicedNames)")
@@ -148,7 +157,7 @@ func (i *Issuer) mint006(c *Card) (string, error) {
 
 	w := i.v006.get()
 	defer i.v006.put(w)
-	w.message006(i.app.ID, c.Channel, c.User, string(m))
+	w.message006(i.app.ID, c.Channel, c.User, m)
 	payload := appendStr(nil, string(w.sign()))
 	payload = le.AppendUint32(payload, crc32.ChecksumIEEE([]byte(c.Channel)))
 	payload = le.AppendUint32(payload, crc32.ChecksumIEEE([]byte(c.User)))
@@ -156,7 +165,7 @@ func (i *Issuer) mint006(c *Card) (string, error) {
 	return prefix006 + i.app.ID + base64.StdEncoding.EncodeToString(payload), nil
 }
 
-func (w *work) message006(appID, channel string, user User, m string) {
+func (w *work) message006(appID, channel string, user User, m []byte) {
 	w.msg = append(w.msg[:0], appID...)
 	w.msg = append(w.msg, channel...)
 	w.msg = append(w.msg, user...)
@@ -169,24 +178,24 @@ func (w *work) crc(name string) uint32 {
 	return crc32.ChecksumIEEE(w.msg)
 }
 
-func (v *Verifier) verify006(token string, c *Claims) (g Grant, err error) {
+func (v *Verifier) verify006(g *Grant, token string, c *Claims) (err error) {
 	if len(token) < head006 {
-		return g, malformed(V006, len(token), "the text is cut")
+		return malformed(V006, len(token), "the text is cut")
 	}
 	if appID := token[len(prefix006):head006]; appID != v.app.ID {
 		if !isID(appID) {
-			return g, malformed(V006, len(prefix006), "the App ID is not hexadecimal")
+			return malformed(V006, len(prefix006), "the App ID is not hexadecimal")
 		}
-		return g, refuse(OtherApp, V006)
+		return refuse(OtherApp, V006)
 	}
 	w := v.certs[0].v006.get()
 	defer v.certs[0].v006.put(w)
-	if w.payload, err = decode64(w.payload[:0], V006, token, head006); err != nil {
-		return g, err
+	if err := w.decode64(V006, token, head006); err != nil {
+		return err
 	}
-	p, err := split006(string(w.payload))
+	p, err := split006(w.payload)
 	if err != nil {
-		return g, err
+		return err
 	}
 
 	// 1. Which channel and user does it tell? The account of RTM is told in the
@@ -196,61 +205,61 @@ func (v *Verifier) verify006(token string, c *Claims) (g Grant, err error) {
 	case Media:
 	case RTM:
 		if user == Anybody && !v.policy.Legacy.Names {
-			return g, refuse(BadUser, V006)
+			return refuse(BadUser, V006)
 		}
 		channel, user = string(user), Anybody
 	default:
-		return g, refuse(OtherService, V006)
+		return refuse(OtherService, V006)
 	}
 	if w.crc(channel) != p.crc[0] {
 		if c.Service == RTM {
-			return g, refuse(OtherUser, V006)
+			return refuse(OtherUser, V006)
 		}
-		return g, refuse(OtherChannel, V006)
+		return refuse(OtherChannel, V006)
 	}
-	wildcard := false
 	if w.crc(string(user)) != p.crc[1] {
 		if p.crc[1] != 0 || c.Service == RTM { // the checksum of "" is 0
-			return g, refuse(OtherUser, V006)
+			return refuse(OtherUser, V006)
 		}
 		user = Anybody
 	}
-	wildcard = user == Anybody && c.Service != RTM
+	wildcard := user == Anybody && c.Service != RTM
 
 	// 2. The signature, over what was received.
+	w.message006(v.app.ID, channel, user, p.m)
 	signer := -1
-	for n := range v.certs {
-		s := v.certs[n].v006.get()
-		s.message006(v.app.ID, channel, user, p.m)
-		ok := subtle.ConstantTimeCompare(s.sign(), w.payload[2:2+sha256.Size]) == 1
-		v.certs[n].v006.put(s)
-		if ok {
-			signer = n
-			break
+	if subtle.ConstantTimeCompare(w.sign(), p.signature) == 1 {
+		signer = 0
+	} else if len(v.certs) > 1 {
+		second := v.certs[1].v006.get()
+		second.msg = append(second.msg[:0], w.msg...)
+		if subtle.ConstantTimeCompare(second.sign(), p.signature) == 1 {
+			signer = 1
 		}
+		v.certs[1].v006.put(second)
 	}
 	switch {
 	case signer < 0:
-		return g, refuse(WrongCertificate, V006)
+		return refuse(WrongCertificate, V006)
 	case wildcard && v.policy.ForbidWildcard:
-		return g, refuse(WildcardForbidden, V006)
-	case mixed006(p.pairs) && !v.policy.Legacy.Incomplete,
+		return refuse(WildcardForbidden, V006)
+	case p.pairs.mixed() && !v.policy.Legacy.Incomplete,
 		c.Service != RTM && splices(channel, user) && !v.policy.Legacy.SplicedNames:
-		return g, refuse(UnsafeSplice, V006)
+		return refuse(UnsafeSplice, V006)
 	}
 
 	// 3. Privileges and times.
-	g = Grant{Format: V006, Channel: c.Channel, User: c.User, Service: c.Service,
-		Wildcard: wildcard, Certificate: v.certs[signer].id, cert: uint8(signer)}
+	v.grant(g, V006, signer, c)
+	g.Wildcard = wildcard
 	copy(g.signature[:], p.signature)
 	made := int64(p.end) - day // by the builders' habit
 	g.EntryUntil = min(int64(p.end), made+int64(v.policy.MaxLife/time.Second))
 	find := func(want Privilege) (int64, bool) {
-		expires, ok := find006(p.pairs, want)
+		expires, ok := p.pairs.find(want)
 		if end := int64(expires); ok && end != 0 && end < g.EntryUntil {
 			return end, true
 		}
 		return g.EntryUntil, ok
 	}
-	return g, v.accessTimes(&g, made, entry(V006, c), find, c)
+	return v.accessTimes(g, made, entry(V006, c), find, c)
 }

@@ -1,9 +1,7 @@
 package channelkey
 
 import (
-	"bytes"
 	"cmp"
-	"compress/zlib"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -94,24 +92,26 @@ func (r *reader) privileges() []PrivilegeLife {
 	if n == 0 {
 		return nil
 	}
-	if n > 256 {
+	if n > maxPrivileges {
 		r.fail(r.at)
 		return nil
 	}
 	all := make([]PrivilegeLife, 0, n)
+	highest := Privilege(0)
 	for range n {
 		at := r.at
 		p := PrivilegeLife{Privilege(r.u16()), r.u32()}
-		if slices.ContainsFunc(all, func(x PrivilegeLife) bool { return x.Privilege == p.Privilege }) {
+		if p.Privilege <= highest && slices.ContainsFunc(all, func(x PrivilegeLife) bool { return x.Privilege == p.Privilege }) {
 			r.fail(at)
 		}
+		highest = max(highest, p.Privilege)
 		all = append(all, p)
 	}
 	return all
 }
 
 func parse007(token string) (Card, error) {
-	payload, _, err := inflate007(token, nil)
+	payload, err := payload007(token)
 	if err != nil {
 		return Card{}, err
 	}
@@ -172,12 +172,8 @@ func (i *Issuer) mint007(c *Card) (string, error) {
 		}
 	}
 	sum, _ := sign007(i.app.Primary.text, c.Issued, c.Random, body, nil)
-	var packed bytes.Buffer
-	z := zlib.NewWriter(&packed)
-	z.Write(appendStr(nil, string(sum[:])))
-	z.Write(body)
-	z.Close()
-	return prefix007 + base64.StdEncoding.EncodeToString(packed.Bytes()), nil
+	packed := deflate(appendStr(nil, string(sum[:])), body)
+	return prefix007 + base64.StdEncoding.EncodeToString(packed), nil
 }
 
 func serviceNumber(s Service) uint16 {
@@ -218,7 +214,7 @@ func (s *Grant007) append007(dst []byte, l Legacy) ([]byte, error) {
 		privileges = slices.Clone(privileges)
 		slices.SortStableFunc(privileges, func(a, b PrivilegeLife) int { return cmp.Compare(a.Privilege, b.Privilege) })
 	}
-	if len(privileges) > 256 {
+	if len(privileges) > maxPrivileges {
 		return nil, mintError("007", "service "+row.name+" has more than 256 privileges")
 	}
 	le := binary.LittleEndian
@@ -249,25 +245,22 @@ func (s *Grant007) append007(dst []byte, l Legacy) ([]byte, error) {
 	return dst, nil
 }
 
-func (v *Verifier) verify007(token string, c *Claims) (g Grant, err error) {
+func (v *Verifier) verify007(g *Grant, token string, c *Claims) (err error) {
 	w := v.certs[0].v006.get()
 	defer v.certs[0].v006.put(w)
-	payload, room, err := inflate007(token, w.payload)
-	w.payload = room
-	if err != nil {
-		return g, err
+	if err := w.inflate007(token); err != nil {
+		return err
 	}
-	h, r, err := split007(payload)
+	h, r, err := split007(string(w.plain))
 	switch {
 	case err != nil:
-		return g, err
+		return err
 	case h.appID != v.app.ID:
-		return g, refuse(OtherApp, V007)
+		return refuse(OtherApp, V007)
 	}
 
 	// 1. The signature, over the body as it was received.
-	w.payload = append(w.payload[:0], payload...)
-	signature, body := w.payload[2:2+sha256.Size], w.payload[2+sha256.Size:]
+	signature, body := w.plain[2:2+sha256.Size], w.plain[2+sha256.Size:]
 	signer := -1
 	for n := range v.certs {
 		var sum [32]byte
@@ -278,10 +271,9 @@ func (v *Verifier) verify007(token string, c *Claims) (g Grant, err error) {
 		}
 	}
 	if signer < 0 {
-		return g, refuse(WrongCertificate, V007)
+		return refuse(WrongCertificate, V007)
 	}
-	g = Grant{Format: V007, Channel: c.Channel, User: c.User, Service: c.Service,
-		Certificate: v.certs[signer].id, cert: uint8(signer)}
+	v.grant(g, V007, signer, c)
 	copy(g.signature[:], h.signature)
 	life := int64(v.policy.MaxLife / time.Second)
 	if h.lifetime != 0 {
@@ -291,14 +283,14 @@ func (v *Verifier) verify007(token string, c *Claims) (g Grant, err error) {
 
 	// 2. The services. They can be read to the end, or the key opens nothing.
 	if c.Service == Opaque {
-		return g, v.accessTimes(&g, int64(h.issued), nil, nil, c)
+		return v.accessTimes(g, int64(h.issued), nil, nil, c)
 	}
 	services, err := services007(&r, h.services)
 	if err == errUnknownService {
-		return Grant{}, refuse(UnknownService, V007)
+		return refuse(UnknownService, V007)
 	}
 	if err != nil {
-		return Grant{}, err
+		return err
 	}
 
 	// 3. Of several services of one kind the one that admits the claim counts, or
@@ -309,16 +301,15 @@ func (v *Verifier) verify007(token string, c *Claims) (g Grant, err error) {
 		if s.Service != c.Service {
 			continue
 		}
-		one := g
-		err := v.verifyService(&one, s, int64(h.issued), c)
+		err := v.verifyService(g, s, int64(h.issued), c)
 		if err == nil {
-			return one, nil
+			return nil
 		}
 		if nearness(err) > nearness(best) {
 			best = err
 		}
 	}
-	return Grant{}, best
+	return best
 }
 
 // verifyService checks a claim against one service of a 007.

@@ -40,16 +40,25 @@ func (r *dkRow) length(idLen int) int {
 	return n
 }
 
-// dkText is the text taken apart: the fields are parts of the key.
+// dkText is the text taken apart: the strings are parts of the key.
 type dkText struct {
-	signature, appID, issued, random, uid, expires string
+	signature            [sha1.Size]byte
+	appID, random        string
+	issued, uid, expires dkNumber
+}
+
+// dkNumber is a number and its ten digits; without digits it is not in the text.
+type dkNumber struct {
+	digits string
+	n      uint32
 }
 
 // splitDK takes a text apart and checks the form of every field. The cuts are
-// fixed, so it needs to know how long App IDs are.
-func splitDK(f Format, token string, idLen int, l Legacy) (t dkText, err error) {
+// fixed, so it needs to know an App ID to tell how long they are; the form of that
+// one is not looked at.
+func splitDK(f Format, token, known string, l Legacy) (t dkText, err error) {
 	r := &dkRows[f]
-	if want := r.length(idLen); len(token) != want {
+	if want := r.length(len(known)); len(token) != want {
 		detail := "the text is too long"
 		if len(token) < want {
 			detail = "the text is cut"
@@ -64,16 +73,14 @@ func splitDK(f Format, token string, idLen int, l Legacy) (t dkText, err error) 
 		at += n
 		return token[at-n : at]
 	}
-	t.signature = cut(sha1HexLen)
-	if n := lowerHexLen(t.signature); n < sha1HexLen {
+	if n := decodeLowerHex(t.signature[:], cut(sha1HexLen)); n < sha1HexLen {
 		return t, malformed(f, len(r.prefix)+n, "the signature is not lower-case hexadecimal")
 	}
-	t.appID = cut(idLen)
-	if !isID(t.appID) && !l.LooseIDs {
-		return t, malformed(f, at-idLen, "the App ID is not hexadecimal")
+	t.appID = cut(len(known))
+	if t.appID != known && !isID(t.appID) && !l.LooseIDs {
+		return t, malformed(f, at-len(known), "the App ID is not hexadecimal")
 	}
-	t.issued = cut(10)
-	if _, ok := decimal10(t.issued); !ok {
+	if !t.issued.read(cut(10)) {
 		return t, malformed(f, at-10, "the time of issue is no number of 32 bits")
 	}
 	t.random = cut(8)
@@ -81,14 +88,12 @@ func splitDK(f Format, token string, idLen int, l Legacy) (t dkText, err error) 
 		return t, malformed(f, at-8, "the random number is not lower-case hexadecimal")
 	}
 	if r.uid {
-		t.uid = cut(10)
-		if _, ok := decimal10(t.uid); !ok {
+		if !t.uid.read(cut(10)) {
 			return t, malformed(f, at-10, "the uid is no number of 32 bits")
 		}
 	}
 	if r.limit {
-		t.expires = cut(10)
-		if _, ok := decimal10(t.expires); !ok {
+		if !t.expires.read(cut(10)) {
 			return t, malformed(f, at-10, "the expiry is no number of 32 bits")
 		}
 	}
@@ -97,14 +102,9 @@ func splitDK(f Format, token string, idLen int, l Legacy) (t dkText, err error) 
 
 // card returns what the text says.
 func (t *dkText) card(f Format) Card {
-	c := Card{Format: f, AppID: t.appID}
-	c.Issued, _ = decimal10(t.issued)
-	c.Expires, _ = decimal10(t.expires)
-	random, _ := strconv.ParseUint(t.random, 16, 32)
-	c.Random = uint32(random)
-	uid, _ := decimal10(t.uid)
-	c.User = UID(uid)
-	hex.Decode(c.signature[:], []byte(t.signature)) // 20 bytes of 32
+	random, _ := strconv.ParseUint(t.random, 16, 32) // the form was checked
+	c := Card{Format: f, AppID: t.appID, Issued: t.issued.n, Random: uint32(random), User: UID(t.uid.n), Expires: t.expires.n}
+	copy(c.signature[:], t.signature[:])
 	return c
 }
 
@@ -163,57 +163,54 @@ func (i *Issuer) mintDK(c *Card) (string, error) {
 }
 
 // verifyDK verifies dk1 to dk4. It does not allocate.
-func (v *Verifier) verifyDK(f Format, token string, c *Claims) (g Grant, err error) {
-	t, err := splitDK(f, token, len(v.app.ID), v.policy.Legacy)
+func (v *Verifier) verifyDK(g *Grant, f Format, token string, c *Claims) error {
+	t, err := splitDK(f, token, v.app.ID, v.policy.Legacy)
 	if err != nil {
-		return g, err
+		return err
 	}
 	if t.appID != v.app.ID {
-		return g, refuse(OtherApp, f)
+		return refuse(OtherApp, f)
 	}
 	r := &dkRows[f]
 	uid, ok := c.User.UID()
 	if !ok {
-		return g, refuse(OtherUser, f) // these formats know numbers only
+		return refuse(OtherUser, f) // these formats know numbers only
 	}
 	if r.service {
 		if serviceRows[c.Service].dk4 == "" {
-			return g, refuse(OtherService, f)
+			return refuse(OtherService, f)
 		}
 	} else if c.Service != Media {
-		return g, refuse(OtherService, f)
+		return refuse(OtherService, f)
 	}
 
 	// 1. Find what the signature fits: with the uid that is told, or the claimed one
 	// and then uid 0; with the primary and then the secondary certificate.
-	told, _ := decimal10(t.uid)
-	if r.uid && told != 0 && told != uid {
-		return g, refuse(OtherUser, f)
-	}
 	if r.uid {
-		uid = told
+		if t.uid.n != 0 && t.uid.n != uid {
+			return refuse(OtherUser, f)
+		}
+		uid = t.uid.n
 	}
 	fit := v.fitDK(r, &t, c.Channel, c.Service, uid)
 	if fit.signer < 0 {
-		return g, v.otherServiceDK(f, &t, c, uid)
+		return v.otherServiceDK(f, &t, c, uid)
 	}
 	wildcard := fit.uid == 0 || f == DK1
 
 	// 2. The signature fits: is it for this person, safe, and in time?
 	switch {
 	case wildcard && v.policy.ForbidWildcard:
-		return g, refuse(WildcardForbidden, f)
+		return refuse(WildcardForbidden, f)
 	case fit.padded && !v.policy.Legacy.PaddedIDs:
-		return g, refuse(UnsafePadding, f)
+		return refuse(UnsafePadding, f)
 	case f == DK1 && collides(c.Channel) && !v.policy.Legacy.CollidingNames:
-		return g, refuse(UnsafeCollision, f)
+		return refuse(UnsafeCollision, f)
 	}
-	issued, _ := decimal10(t.issued)
-	expires, _ := decimal10(t.expires)
-	g = Grant{Format: f, Channel: c.Channel, User: c.User, Service: c.Service,
-		Wildcard: wildcard, Certificate: v.certs[fit.signer].id, cert: uint8(fit.signer)}
-	hexDecode(g.signature[:sha1HexLen/2], t.signature)
-	return g, v.dkTimes(&g, issued, expires, c)
+	v.grant(g, f, fit.signer, c)
+	g.Wildcard = wildcard
+	copy(g.signature[:], t.signature[:])
+	return v.dkTimes(g, t.issued.n, t.expires.n, c)
 }
 
 // fitDK is what a signature was found to fit.
@@ -230,8 +227,8 @@ func (v *Verifier) fitDK(r *dkRow, t *dkText, channel string, s Service, uid uin
 		for try := uid; ; try = 0 {
 			for n := range v.certs {
 				w := v.certs[n].dk.get()
-				w.msg = r.message(w.msg[:0], service, appID, t.issued, t.random, channel, try, t.expires)
-				ok := equalHex(w.sign(), t.signature)
+				w.msg = r.message(w.msg[:0], service, appID, t.issued.digits, t.random, channel, try, t.expires.digits)
+				ok := subtle.ConstantTimeCompare(w.sign(), t.signature[:]) == 1
 				v.certs[n].dk.put(w)
 				if ok {
 					return fitDK{n, try, padded}
@@ -277,6 +274,12 @@ func padID(id string) string {
 	return nul[len(id):] + id
 }
 
+func (d *dkNumber) read(digits string) (ok bool) {
+	d.digits = digits
+	d.n, ok = decimal10(digits)
+	return ok
+}
+
 // decimal10 reads ten decimal digits that are a number of 32 bits.
 func decimal10(s string) (uint32, bool) {
 	if len(s) != 10 {
@@ -311,27 +314,43 @@ func appendHex8(dst []byte, n uint32) []byte {
 	return dst
 }
 
-// equalHex compares a MAC with the hexadecimal digits of another, whose form has
-// been checked, in constant time.
-func equalHex(sum []byte, text string) bool {
-	var told [sha1.Size]byte
-	hexDecode(told[:], text)
-	return subtle.ConstantTimeCompare(sum, told[:]) == 1
+// decodeLowerHex reads lower-case hexadecimal digits, two for each byte of dst, and
+// returns how many of them are such digits.
+func decodeLowerHex(dst []byte, text string) int {
+	var bad byte
+	for i := range dst {
+		high, low := hexValues[text[2*i]], hexValues[text[2*i+1]]
+		bad |= high | low
+		dst[i] = high<<4 | low
+	}
+	if bad > 15 {
+		return lowerHexLen(text)
+	}
+	return len(text)
 }
 
 // hexDecode reads digits whose form has been checked.
 func hexDecode(dst []byte, text string) {
 	for i := range dst {
-		dst[i] = hexValue(text[2*i])<<4 | hexValue(text[2*i+1])
+		dst[i] = hexValues[text[2*i]]<<4 | hexValues[text[2*i+1]]&15
 	}
 }
 
-func hexValue(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
+// hexValues holds the value of hexadecimal digits: of lower-case ones as it is, of
+// upper-case ones with 0x10 added, and 0xff of all other characters. It is looked
+// up with what keys tell, never with what is computed from a certificate.
+var hexValues = func() (t [256]byte) {
+	for c := range t {
+		switch {
+		case '0' <= c && c <= '9':
+			t[c] = byte(c - '0')
+		case 'a' <= c && c <= 'f':
+			t[c] = byte(c - 'a' + 10)
+		case 'A' <= c && c <= 'F':
+			t[c] = byte(c-'A'+10) | 0x10
+		default:
+			t[c] = 0xff
+		}
 	}
-	return c - 'a' + 10
-}
+	return t
+}()

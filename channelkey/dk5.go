@@ -82,11 +82,11 @@ func upperHex(s string) bool {
 }
 
 func parseDK5(token string) (Card, error) {
-	raw, err := decode64(nil, DK5, token, len(prefixDK5))
-	if err != nil {
+	var w work
+	if err := w.decode64(DK5, token, len(prefixDK5)); err != nil {
 		return Card{}, err
 	}
-	p, err := splitDK5(string(raw))
+	p, err := splitDK5(string(w.payload))
 	if err != nil {
 		return Card{}, err
 	}
@@ -169,46 +169,46 @@ func (i *Issuer) mintDK5(c *Card) (string, error) {
 
 const upperDigits = "0123456789ABCDEF"
 
-func (v *Verifier) verifyDK5(token string, c *Claims) (g Grant, err error) {
+func (v *Verifier) verifyDK5(g *Grant, token string, c *Claims) (err error) {
 	if v.appBytes == "" {
-		return g, refuse(OtherApp, DK5) // an App ID that is not hexadecimal
+		return refuse(OtherApp, DK5) // an App ID that is not hexadecimal
 	}
 	w := v.certs[0].dk5.get()
 	defer v.certs[0].dk5.put(w)
-	if w.payload, err = decode64(w.payload[:0], DK5, token, len(prefixDK5)); err != nil {
-		return g, err
+	if err := w.decode64(DK5, token, len(prefixDK5)); err != nil {
+		return err
 	}
 	p, err := splitDK5(string(w.payload))
 	if err != nil {
-		return g, err
+		return err
 	}
 	if p.appID != v.appBytes {
-		return g, refuse(OtherApp, DK5)
+		return refuse(OtherApp, DK5)
 	}
 	service, ok := service005(p.service)
 	switch {
 	case !ok:
-		return g, refuse(UnknownService, DK5)
+		return refuse(UnknownService, DK5)
 	case service != c.Service:
-		return g, refuse(OtherService, DK5)
+		return refuse(OtherService, DK5)
 	}
 	uid, ok := c.User.UID()
 	if !ok {
-		return g, refuse(OtherUser, DK5) // the format knows numbers only
+		return refuse(OtherUser, DK5) // the format knows numbers only
 	}
 	signer, signedUID := v.fitDK5(&p, c.Channel, uid)
 	switch {
 	case signer < 0:
-		return g, refuse(NotAuthentic, DK5)
+		return refuse(NotAuthentic, DK5)
 	case signedUID == 0 && v.policy.ForbidWildcard:
-		return g, refuse(WildcardForbidden, DK5)
+		return refuse(WildcardForbidden, DK5)
 	}
-	g = Grant{Format: DK5, Channel: c.Channel, User: c.User, Service: service,
-		Wildcard: signedUID == 0, Certificate: v.certs[signer].id, cert: uint8(signer)}
+	v.grant(g, DK5, signer, c)
+	g.Wildcard = signedUID == 0
 	r := newReader(p.extra)
 	r.extra(func(e Extra) { g.Extra = append(g.Extra, e) })
 	hexDecode(g.signature[:sha1HexLen/2], p.signature)
-	return g, v.dkTimes(&g, p.issued, p.expires, c)
+	return v.dkTimes(g, p.issued, p.expires, c)
 }
 
 // fitDK5 looks for the certificate and the uid, the claimed one or 0, that the

@@ -63,6 +63,7 @@
 //	already-inside      -       -
 //	replayed            110     110
 //	revoked             123     -
+//	superseded          -       -
 //	not-inside          -       -
 //	full                -       -
 //

@@ -110,7 +110,7 @@ func recognise(token string, idLen int) (Format, bool) {
 	for f := DK1; f <= DK4; f++ {
 		r := &dkRows[f]
 		if len(token) == r.length(idLen) && strings.HasPrefix(token, r.prefix) &&
-			lowerHexLen(token[len(r.prefix):]) >= sha1HexLen {
+			(r.prefix != "" || lowerHexLen(token) >= sha1HexLen) {
 			return f, true
 		}
 	}
@@ -138,7 +138,7 @@ func recognise(token string, idLen int) (Format, bool) {
 // lowerHexLen returns how many lower-case hexadecimal digits s begins with.
 func lowerHexLen(s string) int {
 	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		if v := hexValues[s[i]]; v > 15 {
 			return i
 		}
 	}

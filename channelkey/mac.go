@@ -1,9 +1,11 @@
 package channelkey
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/subtle"
 	"hash"
 	"sync"
 )
@@ -18,7 +20,8 @@ const (
 type work struct {
 	mac     hash.Hash
 	msg     []byte // what is signed
-	payload []byte // a decoded payload
+	payload []byte // decoded from base64
+	plain   []byte // inflated
 	sum     [64]byte
 }
 
@@ -50,6 +53,9 @@ func (s *signer) put(w *work) {
 	if cap(w.payload) > maxKept {
 		w.payload = nil
 	}
+	if cap(w.plain) > maxKept {
+		w.plain = nil
+	}
 	s.pool.Put(w)
 }
 
@@ -57,21 +63,23 @@ func (s *signer) put(w *work) {
 // derives them: crypto/hmac would allocate its two states anew for each. buf is
 // scratch. The key has at most 64 bytes.
 func hmacSHA256(buf, key, msg []byte) (sum [32]byte, room []byte) {
-	buf = pad(buf[:0], key, 0x36)
+	buf = pad(buf[:0], key, &innerPad)
 	room = append(buf, msg...)
 	inner := sha256.Sum256(room)
-	buf = pad(room[:0], key, 0x5c)
+	buf = pad(room[:0], key, &outerPad)
 	return sha256.Sum256(append(buf, inner[:]...)), room
 }
 
-// pad appends one block: the key, filled up with zeros, XOR x.
-func pad(dst, key []byte, x byte) []byte {
-	for i := range sha256.BlockSize {
-		b := x
-		if i < len(key) {
-			b ^= key[i]
-		}
-		dst = append(dst, b)
-	}
+// The blocks that pad starts from.
+var (
+	innerPad = [sha256.BlockSize]byte(bytes.Repeat([]byte{0x36}, sha256.BlockSize))
+	outerPad = [sha256.BlockSize]byte(bytes.Repeat([]byte{0x5c}, sha256.BlockSize))
+)
+
+// pad appends a block XOR the key.
+func pad(dst, key []byte, block *[sha256.BlockSize]byte) []byte {
+	n := len(dst)
+	dst = append(dst, block[:]...)
+	subtle.XORBytes(dst[n:], key, block[:len(key)])
 	return dst
 }

@@ -154,7 +154,7 @@ func collides(channel string) bool {
 	if n < 20 {
 		return false
 	}
-	_, uid := decimal10(channel[n-20:])
+	_, uid := decimal10(channel[n-20 : n-10])
 	_, exp := decimal10(channel[n-10:])
 	return uid && exp
 }

@@ -93,20 +93,27 @@ func appendStr(dst []byte, s string) []byte {
 // bits zero, no line breaks (which encoding/base64 would skip).
 var base64Strict = base64.StdEncoding.Strict()
 
-// decode64 appends the bytes of the base64 text that follows a prefix of the given
-// length to dst, with scratch for the text.
-func decode64(dst []byte, f Format, token string, prefix int) ([]byte, error) {
+// decode64 decodes the base64 text that follows a prefix of the given length into
+// w.payload, by way of w.msg.
+func (w *work) decode64(f Format, token string, prefix int) error {
 	text := token[prefix:]
-	if i := strings.IndexAny(text, "\r\n"); i >= 0 {
-		return dst, malformed(f, prefix+i, "there is a line break")
+	for _, c := range [...]byte{'\n', '\r'} {
+		if i := strings.IndexByte(text, c); i >= 0 {
+			return malformed(f, prefix+i, "there is a line break")
+		}
 	}
 	if len(text) > MaxTokenLen {
-		return dst, malformed(f, MaxTokenLen, "the text is too long")
+		return malformed(f, MaxTokenLen, "the text is too long")
 	}
-	dst, err := base64Strict.AppendDecode(dst, []byte(text))
-	var corrupt base64.CorruptInputError
-	if errors.As(err, &corrupt) {
-		return dst, malformed(f, prefix+int(corrupt), "the text is not canonical base64")
+	w.msg = append(w.msg[:0], text...)
+	var err error
+	w.payload, err = base64Strict.AppendDecode(w.payload[:0], w.msg)
+	if err != nil {
+		at := 0
+		if corrupt, ok := errors.AsType[base64.CorruptInputError](err); ok {
+			at = int(corrupt)
+		}
+		return malformed(f, prefix+at, "the text is not canonical base64")
 	}
-	return dst, err
+	return nil
 }

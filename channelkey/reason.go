@@ -38,6 +38,7 @@ const (
 	AlreadyInside                       // the Gate: this user is inside
 	Replayed                            // the Gate: this card is in use, or was replaced
 	Revoked                             // the Gate: card, user, channel or certificate is revoked
+	Superseded                          // the Gate: put out because the user entered again
 	NotInside                           // the Gate: no such session
 	Full                                // the Gate: a limit is reached
 
@@ -81,6 +82,7 @@ var reasonRows = [reasonCount]reasonRow{
 	AlreadyInside:     {"already-inside", "this user is inside", 0, 0, "leave first"},
 	Replayed:          {"replayed", "this card is in use or was replaced", 110, 110, "fetch a new key"},
 	Revoked:           {"revoked", "card, user, channel or certificate is revoked", 123, 0, "ask the operator"},
+	Superseded:        {"superseded", "the user entered again", 0, 0, "one session a user is admitted"},
 	NotInside:         {"not-inside", "no such session is inside", 0, 0, "enter first"},
 	Full:              {"full", "a limit of the gate is reached", 0, 0, "try again later, or raise the limit"},
 }

@@ -87,18 +87,18 @@ func (i *Issuer) mintSignaling(c *Card) (string, error) {
 	return string(text), nil
 }
 
-func (v *Verifier) verifySignaling(token string, c *Claims) (g Grant, err error) {
+func (v *Verifier) verifySignaling(g *Grant, token string, c *Claims) (err error) {
 	t, err := splitSignaling(token, v.policy.Legacy)
 	if err != nil {
-		return g, err
+		return err
 	}
 	switch {
 	case t.appID != v.app.ID:
-		return g, refuse(OtherApp, Signaling)
+		return refuse(OtherApp, Signaling)
 	case c.Service != RTM:
-		return g, refuse(OtherService, Signaling)
+		return refuse(OtherService, Signaling)
 	case c.User == Anybody && !v.policy.Legacy.Names:
-		return g, refuse(BadUser, Signaling)
+		return refuse(BadUser, Signaling)
 	}
 	var told [md5.Size]byte
 	hexDecode(told[:], t.signature)
@@ -109,12 +109,14 @@ func (v *Verifier) verifySignaling(token string, c *Claims) (g Grant, err error)
 		if subtle.ConstantTimeCompare(sum[:], told[:]) != 1 {
 			continue
 		}
-		g = Grant{Format: Signaling, User: c.User, Service: RTM, Certificate: v.certs[n].id, cert: uint8(n), EntryUntil: int64(t.expires)}
+		v.grant(g, Signaling, n, c)
+		g.Channel = "" // the key is for no channel
+		g.EntryUntil = int64(t.expires)
 		copy(g.signature[:], told[:])
 		if !v.policy.IgnoreTime && c.at().Unix() >= g.EntryUntil {
-			return Grant{}, refuse(EntryOver, Signaling)
+			return refuse(EntryOver, Signaling)
 		}
-		return g, nil
+		return nil
 	}
-	return g, refuse(NotAuthentic, Signaling)
+	return refuse(NotAuthentic, Signaling)
 }

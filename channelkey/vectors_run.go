@@ -153,10 +153,10 @@ func (v *vector) mint(l Legacy) error {
 	}
 	want := *v.Token
 	if v.ByteExact != nil && !*v.ByteExact && v.format == V007 {
-		if got, _, err = inflate007(got, nil); err != nil {
+		if got, err = payload007(got); err != nil {
 			return fmt.Errorf("what was minted cannot be read: %w", err)
 		}
-		if want, _, err = inflate007(want, nil); err != nil {
+		if want, err = payload007(want); err != nil {
 			return err
 		}
 		if raw := v.Intermediate.RawHex; raw != "" && raw != hex.EncodeToString([]byte(got)) {
@@ -175,7 +175,7 @@ func (v *vector) parsed(l Legacy) error {
 		return nil // Parse cannot tell where a short App ID ends; Verify can
 	}
 	if v.Opaque {
-		payload, _, err := inflate007(*v.Token, nil)
+		payload, err := payload007(*v.Token)
 		if err != nil {
 			return err
 		}

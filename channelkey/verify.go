@@ -143,7 +143,7 @@ func (v *Verifier) Certificates() []CertificateID {
 
 // Verify checks a key against the claims and returns what it allows. The error is
 // a *Refusal with exactly one reason. dk1 to dk4 are verified without allocation.
-func (v *Verifier) Verify(token string, c Claims) (Grant, error) {
+func (v *Verifier) Verify(token string, c Claims) (g Grant, err error) {
 	if len(v.certs) == 0 {
 		return Grant{}, refuse(WrongCertificate, 0)
 	}
@@ -159,24 +159,28 @@ func (v *Verifier) Verify(token string, c Claims) (Grant, error) {
 	if err := v.checkClaims(f, &c); err != nil {
 		return Grant{}, err
 	}
-	var g Grant
-	var err error
 	switch f {
 	case DK5:
-		g, err = v.verifyDK5(token, &c)
+		err = v.verifyDK5(&g, token, &c)
 	case Signaling:
-		g, err = v.verifySignaling(token, &c)
+		err = v.verifySignaling(&g, token, &c)
 	case V006:
-		g, err = v.verify006(token, &c)
+		err = v.verify006(&g, token, &c)
 	case V007:
-		g, err = v.verify007(token, &c)
+		err = v.verify007(&g, token, &c)
 	default:
-		g, err = v.verifyDK(f, token, &c)
+		err = v.verifyDK(&g, f, token, &c)
 	}
 	if err != nil {
-		return Grant{}, err
+		g = Grant{} // nothing of a key that was refused
 	}
-	return g, nil
+	return g, err
+}
+
+// grant fills in what a key that fits grants, but its times.
+func (v *Verifier) grant(g *Grant, f Format, signer int, c *Claims) {
+	g.Format, g.Channel, g.User, g.Service = f, c.Channel, c.User, c.Service
+	g.Certificate, g.cert = v.certs[signer].id, uint8(signer)
 }
 
 // checkClaims refuses claims that no key may satisfy.
@@ -214,14 +218,27 @@ func (v *Verifier) dkTimes(g *Grant, issued, expires uint32, c *Claims) error {
 	}
 	now := c.at()
 	switch {
-	case now.Add(v.policy.Skew).Unix() < int64(issued):
+	case shifted(now, v.policy.Skew) < int64(issued):
 		return refuse(NotYetValid, g.Format)
-	case now.Add(-v.policy.EntryWindow).Unix() >= int64(issued):
+	case shifted(now, -v.policy.EntryWindow) >= int64(issued):
 		return refuse(EntryOver, g.Format)
 	case expires != 0 && now.Unix() >= int64(expires):
 		return refuse(ServiceEnded, g.Format)
 	}
 	return nil
+}
+
+// shifted returns t.Add(d).Unix() for less.
+func shifted(t time.Time, d time.Duration) int64 {
+	ns := int64(t.Nanosecond()) + int64(d%time.Second)
+	seconds := t.Unix() + int64(d/time.Second)
+	switch {
+	case ns < 0:
+		seconds--
+	case ns >= int64(time.Second):
+		seconds++
+	}
+	return seconds
 }
 
 // accessTimes checks privileges and times of a 006 or 007. find returns until when
@@ -260,7 +277,7 @@ func (v *Verifier) accessTimes(g *Grant, made int64, entry []Privilege, find fun
 	// 2. And in time.
 	now := c.at()
 	switch {
-	case now.Add(v.policy.Skew).Unix() < made:
+	case shifted(now, v.policy.Skew) < made:
 		return refuse(NotYetValid, g.Format)
 	case now.Unix() >= g.EntryUntil:
 		return refuse(EntryOver, g.Format)
@@ -289,12 +306,15 @@ func Parse(token string, l Legacy) (Card, error) {
 	case V007:
 		return parse007(token)
 	}
-	t, err := splitDK(f, token, idLen, l)
+	t, err := splitDK(f, token, anyID, l)
 	if err != nil {
 		return Card{}, err
 	}
 	return t.card(f), nil
 }
+
+// anyID is no App ID but as long as one.
+const anyID = "--------------------------------"
 
 // unrecognised refuses a text of no known form; a text that looks like a dk1 or
 // dk2 of the wrong length is called that.
