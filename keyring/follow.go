@@ -285,8 +285,9 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 	rotate := false
 	for _, s := range senders {
 		s.prune(f.forgotten)
-		at := s.epochNumber()
+		at, closed := s.at()
 		switch {
+		case closed:
 		case number == 0:
 			s.stop(ErrForgotten)
 		case at < number: // a Sender may know of a rotation before its follower

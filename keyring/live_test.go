@@ -201,7 +201,11 @@ func TestForgetAll(t *testing.T) {
 // TestRotators: of two processes that rotate at once, each makes epochs of its
 // own, and every number comes exactly once.
 func TestRotators(t *testing.T) {
-	const channels, each = 100, 50 // 10,000 rotations
+	const each = 50
+	channels := 15
+	if *long {
+		channels = 100 // 10,000 rotations
+	}
 	m := keyringtest.NewMemory()
 	ring := newRing(t, m.Again())
 	for c := range channels {

@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	kills = flag.Int("kills", 12, "how often TestKilled kills a process")
+	kills = flag.Int("kills", 8, "how often TestKilled kills a process")
 	long  = flag.Bool("long", false, "run the long forms of the tests")
 )
 
@@ -374,7 +374,7 @@ func TestProcesses(t *testing.T) {
 // TestCopiedRing copies a ring's file and makes 1,000 Senders on each copy: no
 // KID in common.
 func TestCopiedRing(t *testing.T) {
-	n := 150
+	n := 100
 	if *long {
 		n = 1000
 	}

@@ -261,7 +261,13 @@ func (s *Sender) Origin() Origin {
 	return Origin{}
 }
 
-func (s *Sender) epochNumber() uint64 { return s.Origin().Epoch }
+// at returns the epoch the Sender seals in, 0 if it has stopped, and whether it
+// was closed: then it is to be left alone.
+func (s *Sender) at() (number uint64, closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Origin().Epoch, s.closed
+}
 
 // prune ends the keys of epochs that were forgotten, those handed out included.
 func (s *Sender) prune(forgotten func(uint64) bool) {
