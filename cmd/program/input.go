@@ -26,13 +26,14 @@ func (p *program) openInput(ctx context.Context, path string) (*input, error) {
 			return nil, &failure{err: fmt.Errorf("stdin is a terminal"), code: exitUsage, hints: []string{"give a file, or pipe one in"}}
 		}
 	} else {
-		f, err := os.Open(path)
+		f, err := openInterruptible(ctx, path)
 		if err != nil {
 			return nil, fileError(path, err)
 		}
 		in.file, in.Reader = f, f
 	}
 	if in.file == nil {
+		in.Reader = interruptible(ctx, p.stdin)
 		return in, nil
 	}
 	info, err := in.file.Stat()
@@ -64,6 +65,26 @@ func (in *input) Close() error {
 		return nil
 	}
 	return in.file.Close()
+}
+
+// openInterruptible opens a file. A named pipe that nobody writes to keeps that waiting
+// until ctx is done.
+func openInterruptible(ctx context.Context, path string) (*os.File, error) {
+	type result struct {
+		file *os.File
+		err  error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		f, err := os.Open(path)
+		opened <- result{f, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.file, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // interruptible makes a Read end when ctx does, where it could wait for ever: on a

@@ -136,7 +136,7 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 // salvage completes an output at the damage. The error stays the file's.
 func (p *program) salvage(ctx context.Context, in *input, out *output, w media.Writer, rec *peeked, damage error) error {
 	if err := w.Close(); err != nil {
-		return errors.Join(damage, out.error(err))
+		return errors.Join(damage, fmt.Errorf("what comes before cannot be written as %s: %w", containerName(rec.Info().Format), out.error(err)))
 	}
 	if err := out.commit(ctx); err != nil {
 		return errors.Join(damage, err)

@@ -173,7 +173,7 @@ func newPassphrase(phrase []byte) ([]keyring.KEK, error) {
 }
 
 // asks reports whether there is somebody to ask.
-func (p *program) asks() bool { return isTerminal(p.stdin) && isTerminal(p.stderr) }
+func (p *program) asks() bool { return isTerminal(p.stdin) }
 
 // ask asks for a secret, which does not show.
 func (p *program) ask(prompt string) ([]byte, error) {
@@ -188,7 +188,7 @@ func (p *program) ask(prompt string) ([]byte, error) {
 
 // confirm asks for a word to be typed; without a terminal nobody is asked.
 func (p *program) confirm(question, word string) error {
-	if !p.asks() {
+	if !p.asks() || !isTerminal(p.stderr) {
 		return nil
 	}
 	fmt.Fprintf(p.stderr, "%s\ntype %s to go on: ", printable(question), printable(word))
