@@ -11,3 +11,6 @@ func SetBusy(s *Store, d time.Duration) { s.busy = d }
 
 // Check is the page check.
 var Check = check
+
+// SetPath points a store to another file.
+func SetPath(s *Store, path string) { s.path = path }
