@@ -33,6 +33,10 @@ package main
 // low or high halves of two vectors, Z17 round key, Z25 state, Z26 last round
 // key, Z27 scratch.
 //
+// A call takes an array of jobs, one frame each, and runs them back to back: the
+// end of one, which waits for its last reduction, overlaps with the start of the
+// next, and registers are cleared once.
+//
 // Constant time: the instruction stream depends on lengths, addresses and
 // counters only; no load is indexed by key, text or tag. Every exit clears all
 // vector registers and the bounce buffer.
@@ -59,6 +63,21 @@ const (
 	stSkip     = 40
 )
 
+// Offsets in gcmJob.
+const (
+	jobKey   = 0
+	jobDst   = 8
+	jobSrc   = 16
+	jobN     = 24
+	jobHi    = 32
+	jobLo    = 40
+	jobAAD   = 48
+	jobAADN  = 56
+	jobState = 64
+	jobOK    = 72
+	jobSize  = 80
+)
+
 const chunk = 512 // bytes of one turn of the loop: eight vectors, 32 blocks
 
 func gcm512File() []string {
@@ -82,8 +101,8 @@ func gcm512File() []string {
 		o = append(o, bytesData(name, b)...)
 	}
 	for _, nr := range []int{10, 14} {
-		o = append(o, oneShot(nr, true)...)
-		o = append(o, oneShot(nr, false)...)
+		o = append(o, frames(nr, true)...)
+		o = append(o, frames(nr, false)...)
 		o = append(o, body(nr, true)...)
 		o = append(o, body(nr, false)...)
 	}
@@ -240,44 +259,55 @@ func bounces() []string {
 	}
 }
 
+// unbounce comes after the last store of what lastVector began.
+func unbounce() []string {
+	return []string{"LEAQ buf-64(SP), BX", "CMPQ R12, BX", "JEQ unbounce", "CMPQ R13, BX", "JEQ unbounce", "done:"}
+}
+
 // leave is the exit of a routine that used lastVector.
 func leave() []string {
-	o := []string{"LEAQ buf-64(SP), BX", "CMPQ R12, BX", "JEQ unbounce", "CMPQ R13, BX", "JEQ unbounce", "done:"}
-	o = append(o, wipe()...)
-	return append(o, "RET")
+	return append(append(unbounce(), wipe()...), "RET")
 }
 
 func loadArgs() []string {
-	return []string{
+	return append([]string{
 		"MOVQ k+0(FP), AX", "MOVQ dst+8(FP), DI", "MOVQ src+16(FP), SI", "MOVQ n+24(FP), R11",
 		"MOVQ hi+32(FP), R8", "MOVQ lo+40(FP), R9",
-		"MOVQ R9, CX", "SHRQ $32, CX", "SHLQ $32, R8", "ORQ CX, R8", "SHLQ $32, R9",
-	}
+	}, splitNonce()...)
 }
 
-// oneShot is a whole frame, or the last piece of one.
-func oneShot(nr int, seal bool) []string {
-	name, args := f("seal%dAVX512", bits(nr)), 72
-	doc := f(`func %s(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
-		AES-%d-GCM. Writes n bytes and the tag to dst. aadn <= 16; with more, and for the last
-		piece of a long frame, st holds what came before.`, name, bits(nr))
+// splitNonce brings hi in R8 and lo in R9 into the places of the counter block's
+// halves, reflected.
+func splitNonce() []string {
+	return []string{"MOVQ R9, CX", "SHRQ $32, CX", "SHLQ $32, R8", "ORQ CX, R8", "SHLQ $32, R9"}
+}
+
+// frames is whole frames, or the last piece of one.
+func frames(nr int, seal bool) []string {
+	name := f("seal%dAVX512", bits(nr))
+	doc := f(`func %s(jobs *gcmJob, count int)
+		AES-%d-GCM. Each job writes n bytes and the tag to dst. Its aadn is at most 16; with more, and
+		for the last piece of a long frame, st holds what came before.`, name, bits(nr))
 	if !seal {
-		name, args = f("open%dAVX512", bits(nr)), 80
-		doc = f(`func %s(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
-			AES-%d-GCM. Writes n bytes to dst; ok is 1 if the tag at src[n:] is right, else 0, and
-			the caller must clear dst.`, name, bits(nr))
+		name = f("open%dAVX512", bits(nr))
+		doc = f(`func %s(jobs *gcmJob, count int)
+			AES-%d-GCM. Each job writes n bytes to dst and sets ok to 1 if the tag at src[n:] is right, else
+			to 0; then the caller must clear dst. Else as seal.`, name, bits(nr))
 	}
-	o := text(doc, name, 64, args)
-	o = append(o, loadArgs()...)
+	o := text(doc, name, 80, 16)
+	o = append(o, "MOVQ jobs+0(FP), DX", "MOVQ count+8(FP), CX", "frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)",
+		f("MOVQ %d(DX), AX", jobKey), f("MOVQ %d(DX), DI", jobDst), f("MOVQ %d(DX), SI", jobSrc), f("MOVQ %d(DX), R11", jobN),
+		f("MOVQ %d(DX), R8", jobHi), f("MOVQ %d(DX), R9", jobLo))
+	o = append(o, splitNonce()...)
 	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X8", "VPINSRQ $1, R8, X8, X8", "BSWAPQ R8",
 		"VBROADCASTI32X4 bswap<>(SB), Z10", "VPSHUFB X10, X8, X19",
 		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
 		// AAD block, reflected.
-		"VPXOR X14, X14, X14", "MOVQ aad+48(FP), R10", "MOVQ aadn+56(FP), CX", "TESTQ CX, CX", "JZ noaad",
+		"VPXOR X14, X14, X14", f("MOVQ %d(DX), R10", jobAAD), f("MOVQ %d(DX), CX", jobAADN), "TESTQ CX, CX", "JZ noaad",
 		"MOVL R10, BX", "ANDL $4095, BX", "CMPL BX, $4080", "JHI bounceaad",
 		"loadaad:", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2", "VMOVDQU8.Z (R10), K2, X14", "VPSHUFB X10, X14, X14",
 		"noaad:", "SHLQ $3, CX", "LEAQ (R11*8), BX", "VMOVQ BX, X15", "VPINSRQ $1, CX, X15, X15",
-		"XORL R10, R10", "MOVQ st+64(FP), CX", "TESTQ CX, CX", "JNZ resume",
+		"XORL R10, R10", f("MOVQ %d(DX), CX", jobState), "TESTQ CX, CX", "JNZ resume",
 		"begin:", "VMOVDQA64 X15, X22", f("CMPQ R11, $%d", chunk), "JHI long",
 		"small:", "XORL R12, R12", "XORL R13, R13",
 		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
@@ -294,9 +324,12 @@ func oneShot(nr int, seal bool) []string {
 	if seal {
 		o = append(o, "VMOVDQU64 X25, (DI)(R11*1)")
 	} else {
-		o = append(o, "VPXORQ (SI)(R11*1), X25, X15", "XORL CX, CX", "VPTEST X15, X15", "SETEQ CX", "MOVQ CX, ok+72(FP)")
+		o = append(o, "VPXORQ (SI)(R11*1), X25, X15", "XORL CX, CX", "VPTEST X15, X15", "SETEQ CX", "MOVQ job-72(SP), DX", f("MOVQ CX, %d(DX)", jobOK))
 	}
-	o = append(o, leave()...)
+	o = append(o, unbounce()...)
+	o = append(o, "MOVQ job-72(SP), DX", f("ADDQ $%d, DX", jobSize), "MOVQ left-80(SP), CX", "DECQ CX", "JNZ frame")
+	o = append(o, wipe()...)
+	o = append(o, "RET")
 
 	// Out of line: the bounce buffer, and what a frame in pieces brings along.
 	o = append(o, bounces()...)
@@ -315,8 +348,8 @@ func oneShot(nr int, seal bool) []string {
 		"VPCLMULQDQ $0x10, X15, X14, X14", "VPXORQ X14, X12, X12"}, fold(false))
 	o = append(o, loop(nr, seal, state, chunk)...)
 	o = append(o, "VMOVDQA64 X25, X14", "MOVL $16, R10",
-		"MOVQ n+24(FP), CX", "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
-		"MOVQ st+64(FP), BX", "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
+		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", jobN), "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
+		f("MOVQ %d(DX), BX", jobState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
 		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
 		"VBROADCASTI32X4 bswap<>(SB), Z10", "VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
 		"JMP small", "")

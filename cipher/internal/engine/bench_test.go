@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -58,6 +59,34 @@ func BenchmarkGCM(b *testing.B) {
 						}
 					}
 				})
+			}
+		}
+	}
+}
+
+// BenchmarkGCMBatch seals eight frames a batch; the figure is per frame.
+func BenchmarkGCMBatch(b *testing.B) {
+	for _, keySize := range []int{16, 32} {
+		for _, keys := range []int{1, 8} {
+			for _, n := range benchSizes[:2] {
+				for _, tr := range tiers()[1:] {
+					var frames [8]GCMFrame
+					var gs [8]GCM
+					aad := make([]byte, 12)
+					for i := range frames {
+						if err := gs[i].init(bytes.Repeat([]byte{byte(i)}, keySize), tr); err != nil {
+							b.Fatal(err)
+						}
+						buf := make([]byte, n+TagSize)
+						frames[i] = GCMFrame{Key: &gs[i%keys], Dst: buf, Src: buf[:n], AAD: aad}
+					}
+					b.Run(fmt.Sprintf("op=sealbatch8/suite=aes-%d-gcm/size=%d/impl=%v/keys=%d", 8*keySize, n, tr, keys), func(b *testing.B) {
+						b.SetBytes(int64(n))
+						for i := 0; i < b.N; i += len(frames) {
+							SealBatch(frames[:])
+						}
+					})
+				}
 			}
 		}
 	}

@@ -52,16 +52,21 @@ DATA highHalves<>+48(SB)/8, $0x3031323334353637
 DATA highHalves<>+56(SB)/8, $0x7071727374757677
 GLOBL highHalves<>(SB), RODATA|NOPTR, $64
 
-// func seal128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
-// AES-128-GCM. Writes n bytes and the tag to dst. aadn <= 16; with more, and for the last
-// piece of a long frame, st holds what came before.
-TEXT ·seal128AVX512(SB), NOSPLIT, $64-72
-	MOVQ k+0(FP), AX
-	MOVQ dst+8(FP), DI
-	MOVQ src+16(FP), SI
-	MOVQ n+24(FP), R11
-	MOVQ hi+32(FP), R8
-	MOVQ lo+40(FP), R9
+// func seal128AVX512(jobs *gcmJob, count int)
+// AES-128-GCM. Each job writes n bytes and the tag to dst. Its aadn is at most 16; with more, and
+// for the last piece of a long frame, st holds what came before.
+TEXT ·seal128AVX512(SB), NOSPLIT, $80-16
+	MOVQ jobs+0(FP), DX
+	MOVQ count+8(FP), CX
+frame:
+	MOVQ DX, job-72(SP)
+	MOVQ CX, left-80(SP)
+	MOVQ 0(DX), AX
+	MOVQ 8(DX), DI
+	MOVQ 16(DX), SI
+	MOVQ 24(DX), R11
+	MOVQ 32(DX), R8
+	MOVQ 40(DX), R9
 	MOVQ R9, CX
 	SHRQ $32, CX
 	SHLQ $32, R8
@@ -77,8 +82,8 @@ TEXT ·seal128AVX512(SB), NOSPLIT, $64-72
 	VPADDD count1234<>(SB), Z8, Z8
 	VBROADCASTI32X4 count4<>(SB), Z9
 	VPXOR X14, X14, X14
-	MOVQ aad+48(FP), R10
-	MOVQ aadn+56(FP), CX
+	MOVQ 48(DX), R10
+	MOVQ 56(DX), CX
 	TESTQ CX, CX
 	JZ noaad
 	MOVL R10, BX
@@ -97,7 +102,7 @@ noaad:
 	VMOVQ BX, X15
 	VPINSRQ $1, CX, X15, X15
 	XORL R10, R10
-	MOVQ st+64(FP), CX
+	MOVQ 64(DX), CX
 	TESTQ CX, CX
 	JNZ resume
 begin:
@@ -1326,6 +1331,11 @@ finish:
 	CMPQ R13, BX
 	JEQ unbounce
 done:
+	MOVQ job-72(SP), DX
+	ADDQ $80, DX
+	MOVQ left-80(SP), CX
+	DECQ CX
+	JNZ frame
 	VPXOR X0, X0, X0
 	VPXOR X1, X1, X1
 	VPXOR X2, X2, X2
@@ -1894,11 +1904,12 @@ drain:
 	VPXORQ X14, X13, X25
 	VMOVDQA64 X25, X14
 	MOVL $16, R10
-	MOVQ n+24(FP), CX
+	MOVQ job-72(SP), DX
+	MOVQ 24(DX), CX
 	SUBQ R11, CX
 	SHRQ $4, CX
 	LEAQ 1(R9)(CX*1), CX
-	MOVQ st+64(FP), BX
+	MOVQ 64(DX), BX
 	TESTQ BX, BX
 	JZ nost
 	ADDQ 32(BX), CX
@@ -1913,16 +1924,21 @@ nost:
 	VBROADCASTI32X4 count4<>(SB), Z9
 	JMP small
 
-// func open128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
-// AES-128-GCM. Writes n bytes to dst; ok is 1 if the tag at src[n:] is right, else 0, and
-// the caller must clear dst.
-TEXT ·open128AVX512(SB), NOSPLIT, $64-80
-	MOVQ k+0(FP), AX
-	MOVQ dst+8(FP), DI
-	MOVQ src+16(FP), SI
-	MOVQ n+24(FP), R11
-	MOVQ hi+32(FP), R8
-	MOVQ lo+40(FP), R9
+// func open128AVX512(jobs *gcmJob, count int)
+// AES-128-GCM. Each job writes n bytes to dst and sets ok to 1 if the tag at src[n:] is right, else
+// to 0; then the caller must clear dst. Else as seal.
+TEXT ·open128AVX512(SB), NOSPLIT, $80-16
+	MOVQ jobs+0(FP), DX
+	MOVQ count+8(FP), CX
+frame:
+	MOVQ DX, job-72(SP)
+	MOVQ CX, left-80(SP)
+	MOVQ 0(DX), AX
+	MOVQ 8(DX), DI
+	MOVQ 16(DX), SI
+	MOVQ 24(DX), R11
+	MOVQ 32(DX), R8
+	MOVQ 40(DX), R9
 	MOVQ R9, CX
 	SHRQ $32, CX
 	SHLQ $32, R8
@@ -1938,8 +1954,8 @@ TEXT ·open128AVX512(SB), NOSPLIT, $64-80
 	VPADDD count1234<>(SB), Z8, Z8
 	VBROADCASTI32X4 count4<>(SB), Z9
 	VPXOR X14, X14, X14
-	MOVQ aad+48(FP), R10
-	MOVQ aadn+56(FP), CX
+	MOVQ 48(DX), R10
+	MOVQ 56(DX), CX
 	TESTQ CX, CX
 	JZ noaad
 	MOVL R10, BX
@@ -1958,7 +1974,7 @@ noaad:
 	VMOVQ BX, X15
 	VPINSRQ $1, CX, X15, X15
 	XORL R10, R10
-	MOVQ st+64(FP), CX
+	MOVQ 64(DX), CX
 	TESTQ CX, CX
 	JNZ resume
 begin:
@@ -3204,13 +3220,19 @@ finish:
 	XORL CX, CX
 	VPTEST X15, X15
 	SETEQ CX
-	MOVQ CX, ok+72(FP)
+	MOVQ job-72(SP), DX
+	MOVQ CX, 72(DX)
 	LEAQ buf-64(SP), BX
 	CMPQ R12, BX
 	JEQ unbounce
 	CMPQ R13, BX
 	JEQ unbounce
 done:
+	MOVQ job-72(SP), DX
+	ADDQ $80, DX
+	MOVQ left-80(SP), CX
+	DECQ CX
+	JNZ frame
 	VPXOR X0, X0, X0
 	VPXOR X1, X1, X1
 	VPXOR X2, X2, X2
@@ -3582,11 +3604,12 @@ drain:
 	VPXORQ X14, X13, X25
 	VMOVDQA64 X25, X14
 	MOVL $16, R10
-	MOVQ n+24(FP), CX
+	MOVQ job-72(SP), DX
+	MOVQ 24(DX), CX
 	SUBQ R11, CX
 	SHRQ $4, CX
 	LEAQ 1(R9)(CX*1), CX
-	MOVQ st+64(FP), BX
+	MOVQ 64(DX), BX
 	TESTQ BX, BX
 	JZ nost
 	ADDQ 32(BX), CX
@@ -4438,16 +4461,21 @@ drain:
 	VZEROUPPER
 	RET
 
-// func seal256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
-// AES-256-GCM. Writes n bytes and the tag to dst. aadn <= 16; with more, and for the last
-// piece of a long frame, st holds what came before.
-TEXT ·seal256AVX512(SB), NOSPLIT, $64-72
-	MOVQ k+0(FP), AX
-	MOVQ dst+8(FP), DI
-	MOVQ src+16(FP), SI
-	MOVQ n+24(FP), R11
-	MOVQ hi+32(FP), R8
-	MOVQ lo+40(FP), R9
+// func seal256AVX512(jobs *gcmJob, count int)
+// AES-256-GCM. Each job writes n bytes and the tag to dst. Its aadn is at most 16; with more, and
+// for the last piece of a long frame, st holds what came before.
+TEXT ·seal256AVX512(SB), NOSPLIT, $80-16
+	MOVQ jobs+0(FP), DX
+	MOVQ count+8(FP), CX
+frame:
+	MOVQ DX, job-72(SP)
+	MOVQ CX, left-80(SP)
+	MOVQ 0(DX), AX
+	MOVQ 8(DX), DI
+	MOVQ 16(DX), SI
+	MOVQ 24(DX), R11
+	MOVQ 32(DX), R8
+	MOVQ 40(DX), R9
 	MOVQ R9, CX
 	SHRQ $32, CX
 	SHLQ $32, R8
@@ -4463,8 +4491,8 @@ TEXT ·seal256AVX512(SB), NOSPLIT, $64-72
 	VPADDD count1234<>(SB), Z8, Z8
 	VBROADCASTI32X4 count4<>(SB), Z9
 	VPXOR X14, X14, X14
-	MOVQ aad+48(FP), R10
-	MOVQ aadn+56(FP), CX
+	MOVQ 48(DX), R10
+	MOVQ 56(DX), CX
 	TESTQ CX, CX
 	JZ noaad
 	MOVL R10, BX
@@ -4483,7 +4511,7 @@ noaad:
 	VMOVQ BX, X15
 	VPINSRQ $1, CX, X15, X15
 	XORL R10, R10
-	MOVQ st+64(FP), CX
+	MOVQ 64(DX), CX
 	TESTQ CX, CX
 	JNZ resume
 begin:
@@ -5928,6 +5956,11 @@ finish:
 	CMPQ R13, BX
 	JEQ unbounce
 done:
+	MOVQ job-72(SP), DX
+	ADDQ $80, DX
+	MOVQ left-80(SP), CX
+	DECQ CX
+	JNZ frame
 	VPXOR X0, X0, X0
 	VPXOR X1, X1, X1
 	VPXOR X2, X2, X2
@@ -6568,11 +6601,12 @@ drain:
 	VPXORQ X14, X13, X25
 	VMOVDQA64 X25, X14
 	MOVL $16, R10
-	MOVQ n+24(FP), CX
+	MOVQ job-72(SP), DX
+	MOVQ 24(DX), CX
 	SUBQ R11, CX
 	SHRQ $4, CX
 	LEAQ 1(R9)(CX*1), CX
-	MOVQ st+64(FP), BX
+	MOVQ 64(DX), BX
 	TESTQ BX, BX
 	JZ nost
 	ADDQ 32(BX), CX
@@ -6587,16 +6621,21 @@ nost:
 	VBROADCASTI32X4 count4<>(SB), Z9
 	JMP small
 
-// func open256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
-// AES-256-GCM. Writes n bytes to dst; ok is 1 if the tag at src[n:] is right, else 0, and
-// the caller must clear dst.
-TEXT ·open256AVX512(SB), NOSPLIT, $64-80
-	MOVQ k+0(FP), AX
-	MOVQ dst+8(FP), DI
-	MOVQ src+16(FP), SI
-	MOVQ n+24(FP), R11
-	MOVQ hi+32(FP), R8
-	MOVQ lo+40(FP), R9
+// func open256AVX512(jobs *gcmJob, count int)
+// AES-256-GCM. Each job writes n bytes to dst and sets ok to 1 if the tag at src[n:] is right, else
+// to 0; then the caller must clear dst. Else as seal.
+TEXT ·open256AVX512(SB), NOSPLIT, $80-16
+	MOVQ jobs+0(FP), DX
+	MOVQ count+8(FP), CX
+frame:
+	MOVQ DX, job-72(SP)
+	MOVQ CX, left-80(SP)
+	MOVQ 0(DX), AX
+	MOVQ 8(DX), DI
+	MOVQ 16(DX), SI
+	MOVQ 24(DX), R11
+	MOVQ 32(DX), R8
+	MOVQ 40(DX), R9
 	MOVQ R9, CX
 	SHRQ $32, CX
 	SHLQ $32, R8
@@ -6612,8 +6651,8 @@ TEXT ·open256AVX512(SB), NOSPLIT, $64-80
 	VPADDD count1234<>(SB), Z8, Z8
 	VBROADCASTI32X4 count4<>(SB), Z9
 	VPXOR X14, X14, X14
-	MOVQ aad+48(FP), R10
-	MOVQ aadn+56(FP), CX
+	MOVQ 48(DX), R10
+	MOVQ 56(DX), CX
 	TESTQ CX, CX
 	JZ noaad
 	MOVL R10, BX
@@ -6632,7 +6671,7 @@ noaad:
 	VMOVQ BX, X15
 	VPINSRQ $1, CX, X15, X15
 	XORL R10, R10
-	MOVQ st+64(FP), CX
+	MOVQ 64(DX), CX
 	TESTQ CX, CX
 	JNZ resume
 begin:
@@ -8094,13 +8133,19 @@ finish:
 	XORL CX, CX
 	VPTEST X15, X15
 	SETEQ CX
-	MOVQ CX, ok+72(FP)
+	MOVQ job-72(SP), DX
+	MOVQ CX, 72(DX)
 	LEAQ buf-64(SP), BX
 	CMPQ R12, BX
 	JEQ unbounce
 	CMPQ R13, BX
 	JEQ unbounce
 done:
+	MOVQ job-72(SP), DX
+	ADDQ $80, DX
+	MOVQ left-80(SP), CX
+	DECQ CX
+	JNZ frame
 	VPXOR X0, X0, X0
 	VPXOR X1, X1, X1
 	VPXOR X2, X2, X2
@@ -8508,11 +8553,12 @@ drain:
 	VPXORQ X14, X13, X25
 	VMOVDQA64 X25, X14
 	MOVL $16, R10
-	MOVQ n+24(FP), CX
+	MOVQ job-72(SP), DX
+	MOVQ 24(DX), CX
 	SUBQ R11, CX
 	SHRQ $4, CX
 	LEAQ 1(R9)(CX*1), CX
-	MOVQ st+64(FP), BX
+	MOVQ 64(DX), BX
 	TESTQ BX, BX
 	JZ nost
 	ADDQ 32(BX), CX

@@ -25,6 +25,8 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-896]
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-1664]
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmState{}.skip)-40]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmJob{}.ok)-72]
+	_ = [1]struct{}{}[unsafe.Sizeof(gcmJob{})-80]
 )
 
 // gcmState is what a frame brings along that one call does not see: AAD longer
@@ -37,6 +39,20 @@ type gcmState struct {
 	skip     uint64    // 0: y still waits for the last AAD block; 16: y is complete
 }
 
+// gcmJob is one frame for a kernel, its lengths within what one call may take.
+// Set its fields one by one: a composite literal is built apart and copied in
+// wider words, which the kernel's loads then cannot take from the store queue.
+type gcmJob struct {
+	key      *gcmKey
+	dst, src *byte
+	n        int // bytes of text
+	hi, lo   uint64
+	aad      *byte
+	aadn     int // at most 16
+	st       *gcmState
+	ok       uint64 // set by open
+}
+
 //go:noescape
 func fieldMul(out, a, b *[2]uint64)
 
@@ -44,16 +60,16 @@ func fieldMul(out, a, b *[2]uint64)
 func roundTable(t *[256][16]byte, rk *schedule)
 
 //go:noescape
-func seal128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
+func seal128AVX512(jobs *gcmJob, count int)
 
 //go:noescape
-func seal256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState)
+func seal256AVX512(jobs *gcmJob, count int)
 
 //go:noescape
-func open128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
+func open128AVX512(jobs *gcmJob, count int)
 
 //go:noescape
-func open256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, aad *byte, aadn int, st *gcmState) (ok uint64)
+func open256AVX512(jobs *gcmJob, count int)
 
 //go:noescape
 func sealBody128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
@@ -143,9 +159,37 @@ func (st *gcmState) advance(n int) {
 	st.textBits += uint64(n) * 8
 }
 
+// whole says whether one call can take the frame as it is.
+func whole(text, aad []byte) bool { return len(aad) <= 16 && len(text) <= maxPiece }
+
+func sealJobs(kind byte, jobs *gcmJob, count int) {
+	if kind == avx512x128 {
+		seal128AVX512(jobs, count)
+	} else {
+		seal256AVX512(jobs, count)
+	}
+}
+
+func openJobs(kind byte, jobs *gcmJob, count int) {
+	if kind == avx512x128 {
+		open128AVX512(jobs, count)
+	} else {
+		open256AVX512(jobs, count)
+	}
+}
+
 func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
-	if len(aad) <= 16 && len(src) <= maxPiece {
-		k.sealLast(dst, src, hi, lo, aad, nil)
+	if whole(src, aad) {
+		var job gcmJob
+		job.key = k
+		job.dst = &dst[0]
+		job.src = unsafe.SliceData(src)
+		job.n = len(src)
+		job.hi = uint64(hi)
+		job.lo = lo
+		job.aad = unsafe.SliceData(aad)
+		job.aadn = len(aad)
+		sealJobs(k.rk.kind(), &job, 1)
 		return
 	}
 	var st gcmState
@@ -159,20 +203,32 @@ func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	k.sealLast(dst, src, hi, lo, aad, &st)
-}
-
-func (k *gcmKey) sealLast(dst, src []byte, hi uint32, lo uint64, aad []byte, st *gcmState) {
-	if k.rk.kind() == avx512x128 {
-		seal128AVX512(k, &dst[0], unsafe.SliceData(src), len(src), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st)
-	} else {
-		seal256AVX512(k, &dst[0], unsafe.SliceData(src), len(src), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st)
-	}
+	var job gcmJob
+	job.key = k
+	job.dst = &dst[0]
+	job.src = unsafe.SliceData(src)
+	job.n = len(src)
+	job.hi = uint64(hi)
+	job.lo = lo
+	job.aad = unsafe.SliceData(aad)
+	job.aadn = len(aad)
+	job.st = &st
+	sealJobs(k.rk.kind(), &job, 1)
 }
 
 func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
-	if len(aad) <= 16 && len(dst) <= maxPiece {
-		return k.openLast(dst, src, hi, lo, aad, nil)
+	if whole(dst, aad) {
+		var job gcmJob
+		job.key = k
+		job.dst = unsafe.SliceData(dst)
+		job.src = &src[0]
+		job.n = len(dst)
+		job.hi = uint64(hi)
+		job.lo = lo
+		job.aad = unsafe.SliceData(aad)
+		job.aadn = len(aad)
+		openJobs(k.rk.kind(), &job, 1)
+		return job.ok == 1
 	}
 	var st gcmState
 	aad = k.begin(&st, len(dst), aad)
@@ -185,12 +241,16 @@ func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	return k.openLast(dst, src, hi, lo, aad, &st)
-}
-
-func (k *gcmKey) openLast(dst, src []byte, hi uint32, lo uint64, aad []byte, st *gcmState) bool {
-	if k.rk.kind() == avx512x128 {
-		return open128AVX512(k, unsafe.SliceData(dst), &src[0], len(dst), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st) == 1
-	}
-	return open256AVX512(k, unsafe.SliceData(dst), &src[0], len(dst), uint64(hi), lo, unsafe.SliceData(aad), len(aad), st) == 1
+	var job gcmJob
+	job.key = k
+	job.dst = unsafe.SliceData(dst)
+	job.src = &src[0]
+	job.n = len(dst)
+	job.hi = uint64(hi)
+	job.lo = lo
+	job.aad = unsafe.SliceData(aad)
+	job.aadn = len(aad)
+	job.st = &st
+	openJobs(k.rk.kind(), &job, 1)
+	return job.ok == 1
 }

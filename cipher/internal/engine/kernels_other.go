@@ -33,3 +33,6 @@ func shaDigest(*shaState, *[MACSize]byte) { panic("engine: no kernels on this pl
 func shaFinish(_, _ *shaState, _ *byte, _ int, _ *[MACSize]byte) {
 	panic("engine: no kernels on this platform")
 }
+
+func sealSome([]GCMFrame) int { return 0 }
+func openSome([]GCMFrame) int { return 0 }

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/chanseal/chanseal/internal/raceflag"
+)
+
+// TestGCMBatch mixes keys of both sizes and all tiers, lengths, long and short
+// AAD, in place and apart, and some forged frames: a batch must do what calls
+// one by one do.
+func TestGCMBatch(t *testing.T) {
+	needGCM(t)
+	r := source(50)
+	var pairs []*gcmPair
+	for _, tr := range tiers() {
+		for _, size := range []int{16, 16, 32} {
+			pairs = append(pairs, newGCMPair(t, fill(r, size), tr))
+		}
+	}
+	rounds := 400
+	if long {
+		rounds = 40_000
+	}
+	for range rounds {
+		frames := make([]GCMFrame, r.Uint64()%20)
+		texts, wants := make([][]byte, len(frames)), make([][]byte, len(frames))
+		oneKey := r.Uint64()%2 == 0
+		for i := range frames {
+			v := r.Uint64()
+			p := pairs[v>>8%uint64(len(pairs))]
+			if oneKey {
+				p = pairs[len(pairs)-1-int(v>>8%3%2)]
+			}
+			n := int(v >> 16 % 300)
+			if v>>60 == 0 {
+				n = int(v >> 16 % 3000)
+			}
+			if v>>56&0xff == 3 {
+				n += maxPiece
+			}
+			f := &frames[i]
+			*f = GCMFrame{Key: &p.ours, AAD: fill(r, int(v>>32%20)), Hi: uint32(v), Lo: r.Uint64()}
+			texts[i] = fill(r, n)
+			wants[i] = p.std.Seal(nil, stdNonce(f.Hi, f.Lo), texts[i], f.AAD)
+			f.Dst = make([]byte, n+TagSize)
+			f.Src = bytes.Clone(texts[i])
+			if v>>40&1 == 1 {
+				copy(f.Dst, texts[i])
+				f.Src = f.Dst[:n]
+			}
+		}
+		SealBatch(frames)
+		for i := range frames {
+			if !bytes.Equal(frames[i].Dst, wants[i]) {
+				t.Fatalf("batch of %d: frame %d, %d bytes: sealed text differs", len(frames), i, len(texts[i]))
+			}
+		}
+		forged := map[int]bool{}
+		for i := range frames {
+			f := &frames[i]
+			f.Src = f.Dst
+			if r.Uint64()%2 == 0 {
+				f.Src = bytes.Clone(f.Dst)
+			}
+			switch r.Uint64() % 12 {
+			case 0:
+				f.Src[int(r.Uint64()>>1)%len(f.Src)] ^= 4
+				forged[i] = true
+			case 1:
+				f.Src = f.Src[:r.Uint64()%TagSize]
+				forged[i] = true
+			}
+		}
+		OpenBatch(frames)
+		for i := range frames {
+			f := &frames[i]
+			n := max(0, len(f.Src)-TagSize)
+			want := texts[i]
+			if forged[i] {
+				want = make([]byte, n)
+			}
+			if f.OK == forged[i] || len(f.Src) >= TagSize && !bytes.Equal(f.Dst[:n], want) {
+				t.Fatalf("batch of %d: frame %d, %d bytes, forged %v: opened %v", len(frames), i, n, forged[i], f.OK)
+			}
+		}
+	}
+}
+
+func TestGCMBatchAllocs(t *testing.T) {
+	if raceflag.Enabled {
+		t.Skip("allocation counts mean nothing under the race detector")
+	}
+	needGCM(t)
+	eachTier(t, func(t *testing.T, tr tier) {
+		var g GCM
+		if err := g.init(make([]byte, 16), tr); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 10*(100+TagSize))
+		if a := testing.AllocsPerRun(20, func() {
+			var frames [10]GCMFrame
+			for i := range frames {
+				b := buf[i*(100+TagSize):][:100+TagSize]
+				frames[i] = GCMFrame{Key: &g, Dst: b, Src: b[:100], Lo: uint64(i)}
+			}
+			SealBatch(frames[:])
+			for i := range frames {
+				frames[i].Src = frames[i].Dst
+			}
+			OpenBatch(frames[:])
+			if !frames[9].OK {
+				t.Error("refused")
+			}
+		}); a != 0 {
+			t.Errorf("%v allocations", a)
+		}
+	})
+}
