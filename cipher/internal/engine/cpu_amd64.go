@@ -31,7 +31,7 @@ func cpuTier() tier {
 		return generic
 	}
 	if !has(saved, zmm) || !has(b7, avx512) || !has(c7, vbmi) {
-		return generic
+		return avx2VAES
 	}
 	return avx512VAES
 }

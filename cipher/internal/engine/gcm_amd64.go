@@ -63,28 +63,55 @@ func roundTable(t *[256][16]byte, rk *schedule)
 func seal128AVX512(jobs *gcmJob, count int)
 
 //go:noescape
+func seal128AVX2(jobs *gcmJob, count int)
+
+//go:noescape
 func seal256AVX512(jobs *gcmJob, count int)
+
+//go:noescape
+func seal256AVX2(jobs *gcmJob, count int)
 
 //go:noescape
 func open128AVX512(jobs *gcmJob, count int)
 
 //go:noescape
+func open128AVX2(jobs *gcmJob, count int)
+
+//go:noescape
 func open256AVX512(jobs *gcmJob, count int)
+
+//go:noescape
+func open256AVX2(jobs *gcmJob, count int)
 
 //go:noescape
 func sealBody128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
 
 //go:noescape
+func sealBody128AVX2(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
 func sealBody256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
+func sealBody256AVX2(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
 
 //go:noescape
 func openBody128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
 
 //go:noescape
+func openBody128AVX2(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
 func openBody256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
 
 //go:noescape
+func openBody256AVX2(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
+
+//go:noescape
 func hashAVX512(k *gcmKey, y *[2]uint64, p *byte, n int)
+
+//go:noescape
+func hashAVX2(k *gcmKey, y *[2]uint64, p *byte, n int)
 
 // newGCMKey sets a key up: schedule, powers of H, tables. Nothing here branches
 // on or is indexed by key bits.
@@ -132,7 +159,11 @@ const maxText = 1<<36 - 32
 func (k *gcmKey) absorb(y *[2]uint64, p []byte) {
 	for len(p) > 0 {
 		n := min(len(p), maxAAD)
-		hashAVX512(k, y, &p[0], n)
+		if k.rk.kind() >= avx512x128 {
+			hashAVX512(k, y, &p[0], n)
+		} else {
+			hashAVX2(k, y, &p[0], n)
+		}
 		p = p[n:]
 	}
 }
@@ -163,18 +194,54 @@ func (st *gcmState) advance(n int) {
 func whole(text, aad []byte) bool { return len(aad) <= 16 && len(text) <= maxPiece }
 
 func sealJobs(kind byte, jobs *gcmJob, count int) {
-	if kind == avx512x128 {
+	switch kind {
+	case avx512x128:
 		seal128AVX512(jobs, count)
-	} else {
+	case avx512x256:
 		seal256AVX512(jobs, count)
+	case avx2x128:
+		seal128AVX2(jobs, count)
+	default:
+		seal256AVX2(jobs, count)
 	}
 }
 
 func openJobs(kind byte, jobs *gcmJob, count int) {
-	if kind == avx512x128 {
+	switch kind {
+	case avx512x128:
 		open128AVX512(jobs, count)
-	} else {
+	case avx512x256:
 		open256AVX512(jobs, count)
+	case avx2x128:
+		open128AVX2(jobs, count)
+	default:
+		open256AVX2(jobs, count)
+	}
+}
+
+func (k *gcmKey) sealBody(dst, src *byte, n int, hi uint32, lo uint64, st *gcmState) {
+	switch k.rk.kind() {
+	case avx512x128:
+		sealBody128AVX512(k, dst, src, n, uint64(hi), lo, st)
+	case avx512x256:
+		sealBody256AVX512(k, dst, src, n, uint64(hi), lo, st)
+	case avx2x128:
+		sealBody128AVX2(k, dst, src, n, uint64(hi), lo, st)
+	default:
+		sealBody256AVX2(k, dst, src, n, uint64(hi), lo, st)
+	}
+}
+
+func (k *gcmKey) openBody(dst, src *byte, n int, hi uint32, lo uint64, st *gcmState) {
+	switch k.rk.kind() {
+	case avx512x128:
+		openBody128AVX512(k, dst, src, n, uint64(hi), lo, st)
+	case avx512x256:
+		openBody256AVX512(k, dst, src, n, uint64(hi), lo, st)
+	case avx2x128:
+		openBody128AVX2(k, dst, src, n, uint64(hi), lo, st)
+	default:
+		openBody256AVX2(k, dst, src, n, uint64(hi), lo, st)
 	}
 }
 
@@ -195,11 +262,7 @@ func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
 	var st gcmState
 	aad = k.begin(&st, len(src), aad)
 	for len(src) > maxPiece {
-		if k.rk.kind() == avx512x128 {
-			sealBody128AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
-		} else {
-			sealBody256AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
-		}
+		k.sealBody(&dst[0], &src[0], maxPiece, hi, lo, &st)
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
@@ -233,11 +296,7 @@ func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
 	var st gcmState
 	aad = k.begin(&st, len(dst), aad)
 	for len(dst) > maxPiece {
-		if k.rk.kind() == avx512x128 {
-			openBody128AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
-		} else {
-			openBody256AVX512(k, &dst[0], &src[0], maxPiece, uint64(hi), lo, &st)
-		}
+		k.openBody(&dst[0], &src[0], maxPiece, hi, lo, &st)
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}

@@ -16,9 +16,6 @@ import (
 func tiers() []tier {
 	var all []tier
 	for t := generic; t <= cpuTier(); t++ {
-		if t == avx2VAES {
-			continue // no kernels yet; cpuTier never says so
-		}
 		all = append(all, t)
 	}
 	return all
