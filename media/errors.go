@@ -77,6 +77,12 @@ func damaged(f Format, offset int64, format string, args ...any) error {
 	return &Error{Format: f, Offset: offset, What: fmt.Sprintf(format, args...), Err: ErrDamaged}
 }
 
+// unconvertible is for what a converter finds inside frames, whose place in the
+// stream it does not know.
+func unconvertible(f Format, what string) error {
+	return fmt.Errorf("media: %s: %s: %w", f, what, ErrDamaged)
+}
+
 func tooLarge(f Format, offset int64, format string, args ...any) error {
 	return &Error{Format: f, Offset: offset, What: fmt.Sprintf(format, args...), Err: ErrTooLarge}
 }

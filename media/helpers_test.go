@@ -127,19 +127,12 @@ func tool(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// framemd5 returns the decoder-independent content of a file: every packet of
-// every stream with its times, size, checksum and side data.
-func framemd5(t *testing.T, path string) string {
-	t.Helper()
-	return tool(t, "ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0", "-c", "copy", "-f", "framemd5", "-")
-}
-
-// packets returns ffprobe's packet listing without what depends on the place in
-// the file.
+// packets returns ffprobe's packet listing with a checksum of every packet's data,
+// without what depends on the place in the file.
 func packets(t *testing.T, path string) string {
 	t.Helper()
-	return tool(t, "ffprobe", "-v", "error", "-show_packets", "-show_entries",
-		"packet=stream_index,pts,dts,duration,size,flags:packet_side_data", "-of", "compact", path)
+	return tool(t, "ffprobe", "-v", "error", "-show_data_hash", "md5", "-show_packets", "-show_entries",
+		"packet=stream_index,pts,dts,duration,size,flags,data_hash:packet_side_data", "-of", "compact", path)
 }
 
 func writeFile(t *testing.T, path string, info *Info, items []Item, opt Options) {

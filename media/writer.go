@@ -13,7 +13,8 @@ type Options struct {
 	// seek is a stream anyway, but only with Live are items not gathered.
 	Live bool
 	// Format is the container to write, 0 for that of the recording. The only
-	// other choice is FormatMatroska.
+	// other choice is FormatMatroska, into which IVF, Ogg and byte streams are
+	// converted without re-encoding.
 	Format Format
 }
 
@@ -27,6 +28,13 @@ func NewWriter(w io.Writer, info *Info, opt Options) (Writer, error) {
 		opt.Format = info.Format
 	}
 	o := newOutput(w, opt.Live)
+	if opt.Format == FormatMatroska && info.Format != FormatMatroska {
+		c, err := newConverter(o, info, opt.Live)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
 	if opt.Format != info.Format {
 		return nil, fmt.Errorf("media: %s cannot be written as %s", info.Format, opt.Format)
 	}
