@@ -225,7 +225,7 @@ func (g *Gate) enter(card string, c Claims) (Pass, error) {
 			return Pass{}, err
 		}
 		if old != nil {
-			g.putOut(old, Superseded)
+			g.putOut(old, Superseded, time.Now())
 		}
 		g.insert(s, &c)
 		p := s.pass(c.Need)
@@ -338,12 +338,12 @@ func (g *Gate) remove(s *session) {
 }
 
 // putOut ends a session against its will.
-func (g *Gate) putOut(s *session, why Reason) {
+func (g *Gate) putOut(s *session, why Reason, now time.Time) {
 	if why == Superseded && g.mustSpend(s) {
 		g.records.put(spentKey(s.card), s.entryUntil+spentMargin)
 	}
 	g.remove(s)
-	g.events.add(Event{Kind: PutOut, Reason: why, Pass: s.pass(nil)})
+	g.events.add(Event{Kind: PutOut, Time: now, Reason: why, Pass: s.pass(nil)})
 }
 
 // Leave ends a session. It reports false if that session is not inside any more.

@@ -138,7 +138,7 @@ func (g *Gate) tick() time.Duration {
 	for {
 		g.mu.Lock()
 		now := time.Now()
-		if g.tickSome(now.Unix()) || g.records.expire(now.Unix()) {
+		if g.tickSome(now) || g.records.expire(now.Unix()) {
 			g.mu.Unlock() // let others in between two batches
 			continue
 		}
@@ -152,19 +152,19 @@ func (g *Gate) tick() time.Duration {
 }
 
 // tickSome handles a batch of sessions and reports whether more may be due.
-func (g *Gate) tickSome(now int64) bool {
+func (g *Gate) tickSome(now time.Time) bool {
 	for range batch {
 		second, ok := g.due.first()
-		if !ok || second > now {
+		if !ok || second > now.Unix() {
 			return false
 		}
 		s := g.due.lists[second]
-		if s.end <= now {
-			g.putOut(s, ServiceEnded)
+		if s.end <= now.Unix() {
+			g.putOut(s, ServiceEnded, now)
 			continue
 		}
 		g.due.remove(s)
-		g.events.add(Event{Kind: WillExpire, Pass: s.pass(nil)})
+		g.events.add(Event{Kind: WillExpire, Time: now, Pass: s.pass(nil)})
 		g.due.add(s, s.end)
 	}
 	return true

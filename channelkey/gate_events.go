@@ -63,7 +63,9 @@ func (q *eventQueue) add(e Event) {
 		q.missed++
 		return
 	}
-	e.Time = time.Now()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
 	e.Missed, q.missed = q.missed, 0
 	q.waiting = append(q.waiting, e)
 	select {

@@ -268,12 +268,12 @@ func (g *Gate) bar(key string, until int64) error {
 		return refuse(Full, 0)
 	}
 	g.records.put(key, until)
-	now := time.Now().Unix()
+	now := time.Now()
 	var only records // the new one alone
 	only.put(key, until)
 	for _, s := range g.people {
-		if only.revoked(s.card, g.certificate(s), s.room.channel, s.user, now) {
-			g.putOut(s, Revoked)
+		if only.revoked(s.card, g.certificate(s), s.room.channel, s.user, now.Unix()) {
+			g.putOut(s, Revoked, now)
 		}
 	}
 	return nil

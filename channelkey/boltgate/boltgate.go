@@ -10,9 +10,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // openTimeout is how long Open waits for another process that has the file open.
@@ -36,10 +38,11 @@ type Store struct{ db *bolt.DB }
 
 // Open opens the file, which it makes if there is none. It refuses a file of
 // another kind and never overwrites one.
-func Open(path string) (*Store, error) {
+func Open(path string) (s *Store, err error) {
+	defer damaged(&err)()
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout})
 	if err != nil {
-		if errors.Is(err, bolt.ErrTimeout) {
+		if errors.Is(err, bolterrors.ErrTimeout) {
 			return nil, fmt.Errorf("boltgate: %s is in use by another process, stop it first", path)
 		}
 		return nil, fmt.Errorf("boltgate: cannot open %s: %w", path, err)
@@ -53,7 +56,7 @@ func Open(path string) (*Store, error) {
 
 // prepare makes the buckets of a new file and checks those of an old one.
 func prepare(tx *bolt.Tx) (err error) {
-	defer damaged(&err)
+	defer damaged(&err)()
 	meta := tx.Bucket(bucketMeta)
 	if meta == nil {
 		if k, _ := tx.Cursor().First(); k != nil {
@@ -82,16 +85,20 @@ func (s *Store) Close() error { return s.db.Close() }
 // share one.
 func (s *Store) Put(key []byte, until time.Time) error {
 	return s.db.Batch(func(tx *bolt.Tx) (err error) {
-		defer damaged(&err)
+		defer damaged(&err)()
 		return put(tx, key, until, time.Now())
 	})
 }
 
-// damaged turns a panic of bbolt, which is how it meets a damaged page, into an
-// error.
-func damaged(err *error) {
-	if recover() != nil {
-		*err = errors.New("boltgate: the file is damaged")
+// damaged is to be called, and what it returns to be deferred: it turns the panics
+// and faults with which bbolt meets a damaged page into an error.
+func damaged(err *error) func() {
+	before := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(before)
+		if recover() != nil {
+			*err = errors.New("boltgate: the file is damaged")
+		}
 	}
 }
 
@@ -144,7 +151,7 @@ func sweep(records, ends *bolt.Bucket, now time.Time) error {
 func (s *Store) Load(yield func(key []byte, until time.Time) error) error {
 	now := time.Now().Unix()
 	return s.db.View(func(tx *bolt.Tx) (err error) {
-		defer damaged(&err)
+		defer damaged(&err)()
 		return tx.Bucket(bucketRecords).ForEach(func(key, end []byte) error {
 			if len(end) != 8 {
 				return errors.New("boltgate: the file is damaged: a record has no time")

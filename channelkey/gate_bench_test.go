@@ -1,0 +1,102 @@
+package channelkey
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/chanseal/chanseal/internal/raceflag"
+)
+
+const crowd = 100_000
+
+// fill puts a crowd inside, whose service ends at the given second after now.
+func fill(tb testing.TB, g *Gate, d *desk, stay time.Duration) {
+	tb.Helper()
+	for i := range crowd {
+		user := UID(uint32(i + 1))
+		enter(tb, g, d.card("ABC", user, stay), in("ABC", user))
+	}
+}
+
+// BenchmarkGate is one person who enters with a dk4 and leaves, beside a crowd.
+func BenchmarkGate(b *testing.B) {
+	g := newGate(b, nil)
+	defer g.Close()
+	d := newDesk(b)
+	fill(b, g, d, time.Hour)
+	card := d.card("hall", UID(7), time.Hour)
+	b.Run("op=enter-leave/inside=100000", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			p, err := g.Enter(card, in("hall", UID(7)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			g.Leave(p)
+		}
+	})
+}
+
+// TestGateMemory: a person inside costs at most 400 bytes.
+func TestGateMemory(t *testing.T) {
+	if raceflag.Enabled {
+		t.Skip("sizes mean nothing under the race detector")
+	}
+	g := newGate(t, nil)
+	defer g.Close()
+	d := newDesk(t)
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	fill(t, g, d, time.Hour)
+	each := float64(heap()-before) / crowd
+	t.Logf("%.0f bytes a person", each)
+	if g.Len() != crowd || each > 400 {
+		t.Errorf("%.0f bytes a person, %d inside", each, g.Len())
+	}
+	runtime.KeepAlive(g)
+}
+
+// TestGateRealClock measures how late people are put out by a real clock: one by
+// one, and a crowd whose service ends in one second. It asserts on time, so it runs
+// only where that means something: CHANSEAL_LONG=1.
+func TestGateRealClock(t *testing.T) {
+	if os.Getenv("CHANSEAL_LONG") == "" {
+		t.Skip("set CHANSEAL_LONG=1")
+	}
+	g := newGate(t, nil)
+	defer g.Close()
+	d := newDesk(t)
+	events := g.Events()
+	fill(t, g, d, 20*time.Second)
+	for i := range 10 {
+		user := UID(uint32(crowd + 1 + i))
+		enter(t, g, d.card("ABC", user, time.Duration(2+i)*time.Second), in("ABC", user))
+	}
+	worst := map[bool]time.Duration{}
+	for out := 0; out < crowd+10; {
+		e, ok := <-events
+		if !ok {
+			t.Fatal("the events ended")
+		}
+		if e.Kind == PutOut {
+			out++
+			late, many := time.Since(time.Unix(e.Pass.End, 0)), out > 10
+			worst[many] = max(worst[many], late)
+			if late < 0 {
+				t.Errorf("put out %v early", -late)
+			}
+		}
+	}
+	t.Logf("at most %v late one by one, %v in a crowd of %d", worst[false], worst[true], crowd)
+	if worst[false] > 50*time.Millisecond {
+		t.Errorf("put out %v late", worst[false])
+	}
+}
