@@ -16,7 +16,7 @@ func fuzzReader(t *testing.T, doc []byte) {
 	var items []Item
 	var err error
 	cost := allocated(func() { info, err = drain(bytes.NewReader(doc)) })
-	if limit := uint64(1<<20 + 100*len(doc)); cost > limit {
+	if cost > allocationBound(doc) {
 		t.Fatalf("%d bytes allocated for a file of %d", cost, len(doc))
 	}
 	if err != nil {
@@ -57,6 +57,10 @@ func h265Seed() []byte {
 	}
 	return b[:min(len(b), 110)]
 }
+
+// allocationBound is what reading a file may allocate: buffers, and so much for
+// each of its bytes.
+func allocationBound(doc []byte) uint64 { return uint64(1<<20 + 100*len(doc)) }
 
 // drain reads a recording and keeps nothing.
 func drain(r io.Reader) (*Info, error) {

@@ -13,6 +13,7 @@ func el(id ebml.ID, children ...[]byte) []byte {
 }
 
 func num(id ebml.ID, v uint64) []byte       { return ebml.AppendUint(nil, id, v) }
+func ebmlInt(id ebml.ID, v int64) []byte    { return ebml.AppendInt(nil, id, v) }
 func str(id ebml.ID, s string) []byte       { return ebml.AppendString(nil, id, s) }
 func cat(parts ...[]byte) []byte            { return bytes.Join(parts, nil) }
 func void(n int) []byte                     { return ebml.AppendVoid(nil, n) }

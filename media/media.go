@@ -4,7 +4,17 @@
 //
 // Containers: Matroska and WebM (RFC 9559), IVF, Ogg Opus (RFC 3533, RFC 7845),
 // and Annex B byte streams of H.264 and H.265. All of them are streamed: memory
-// is bounded by [MaxFrame], whatever the length of the file.
+// is bounded by [MaxFrame], whatever the length of the file, and grows only with
+// bytes that arrived. IVF, Ogg and byte streams come back byte for byte. Of
+// Matroska everything comes back but what describes the file and not the
+// recording (SeekHead, Cues, Void, the CRC-32 and sizes of Clusters): a Writer
+// makes its own.
+//
+// [NewReader] knows a container by its first bytes; [NewWriter] writes the same
+// container again, or Matroska. What is wrong with a recording is an [Error] with the
+// byte where it is: [ErrDamaged], [ErrTooLarge], [ErrUnsupported], or
+// io.ErrUnexpectedEOF where it was cut off. A container that is known but not
+// read is an [UnsupportedError] with the command that helps.
 //
 // The package knows nothing of encryption. It decides what of a recording is a
 // payload (Item.Data) and what is only its place in time (the other fields).
@@ -103,7 +113,8 @@ type Item struct {
 	Data           []byte  // the payload with all that is needed to write it back; valid until the next call
 }
 
-// Reader reads a recording.
+// Reader reads a recording. It is for one goroutine, and keeps returning its error
+// once it returned one.
 type Reader interface {
 	// Info is complete as soon as the Reader is made.
 	Info() *Info
@@ -112,7 +123,9 @@ type Reader interface {
 	Next(item *Item) error
 }
 
-// Writer writes a recording from the items of a Reader, in their order.
+// Writer writes a recording from the items of a Reader, in their order. It is for
+// one goroutine, and keeps returning its error once it returned one. It refuses
+// items that no Reader returns, and copies what it keeps of one.
 type Writer interface {
 	Write(item *Item) error
 	// Close completes the file; it does not close what lies under the Writer.
