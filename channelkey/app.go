@@ -76,6 +76,10 @@ func (a App) CertificateID(c Certificate) CertificateID {
 	return CertificateID(h.Sum(nil)[:16])
 }
 
+// minFIPSKey is the shortest key, in bytes, that crypto/hmac takes in FIPS 140-only
+// mode (SP 800-131A: 112 bits).
+const minFIPSKey = 14
+
 // check refuses IDs and certificates of the wrong form.
 func (a App) check(l Legacy) error {
 	if err := checkAppID(a.ID, l); err != nil {
@@ -84,12 +88,12 @@ func (a App) check(l Legacy) error {
 	if a.Primary.IsZero() {
 		return fmt.Errorf("channelkey: the app has no primary certificate, set App.Primary")
 	}
-	if l.LooseIDs && fips140.Enforced() {
-		return fmt.Errorf("channelkey: FIPS 140-only mode forbids short keys, clear Legacy.LooseIDs")
-	}
 	for _, c := range []Certificate{a.Primary, a.Secondary} {
 		if !c.IsZero() && !isID(string(c.text)) && !(l.LooseIDs && len(c.text) <= 1024) {
 			return fmt.Errorf("channelkey: an app certificate is 32 hexadecimal digits, this one has another form; look for a line break or a cut end")
+		}
+		if n := len(c.text); n > 0 && n < minFIPSKey && fips140.Enforced() {
+			return fmt.Errorf("channelkey: an app certificate has %d bytes, FIPS 140-only mode forbids keys under %d", n, minFIPSKey)
 		}
 	}
 	return nil
