@@ -284,7 +284,6 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 	}
 	rotate := false
 	for _, s := range senders {
-		s.prune(f.forgotten)
 		at, closed := s.at()
 		switch {
 		case closed:
@@ -298,6 +297,7 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 				}
 			}
 		}
+		s.prune(f.forgotten)
 		rotate = rotate || s.spent(number)
 	}
 	if len(senders) > 0 && number != 0 && !aged.IsZero() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -522,4 +523,153 @@ func (s *hooked) Take(ctx context.Context, set, member string) error {
 	err := s.Store.Take(ctx, set, member)
 	s.afterTake()
 	return err
+}
+
+// TestKeyPolicy: who seals with a key that was handed out is told of a new one
+// once the policy's frames are sealed.
+func TestKeyPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 10}})
+		s := sender(t, ch)
+		key := must(s.Key())(t)
+		for range 10 {
+			seal(t, key, "x")
+		}
+		must(s.Key())(t)
+		synctest.Wait()
+		if must(s.Key())(t) == key || s.Origin().Epoch != 2 {
+			t.Errorf("still in epoch %d", s.Origin().Epoch)
+		}
+	})
+}
+
+func TestBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 10}})
+		s, r := sender(t, ch), receiver(t, ch, keyring.ReceiverOptions{})
+		for epoch := uint64(1); epoch < 4; epoch++ {
+			frames := make([]cipher.Frame, 10)
+			for i := range frames {
+				frames[i].Src = fmt.Append(nil, "frame ", i)
+			}
+			if failed := s.SealBatch(frames); failed != 0 {
+				t.Fatalf("%d failed: %v", failed, frames[0].Err)
+			}
+			for i, f := range frames {
+				opens(t, r, f.Dst, fmt.Sprint("frame ", i))
+			}
+			synctest.Wait()
+			if s.Origin().Epoch != epoch+1 {
+				t.Fatalf("epoch %d after the policy's frames in epoch %d", s.Origin().Epoch, epoch)
+			}
+		}
+		s.Close()
+		frames := make([]cipher.Frame, 2)
+		if s.SealBatch(frames) != 2 || frames[1].Err != keyring.ErrClosed {
+			t.Errorf("after Close: %v", frames[1].Err)
+		}
+	})
+}
+
+// TestShortTags: a Receiver says when forgeries of short tags ask for a rotation.
+func TestShortTags(t *testing.T) {
+	suite := must(cipher.ByID(3))(t) // 32 bits of tag
+	_, _, ch := stage(t, keyring.ChannelOptions{Suite: suite})
+	s, r := sender(t, ch), receiver(t, ch, keyring.ReceiverOptions{})
+	sealed := seal(t, s, "x")
+	opens(t, r, sealed, "x")
+	if r.Condition() != cipher.Healthy {
+		t.Error(r.Condition())
+	}
+	forged := seal(t, s, "y")
+	forged[len(forged)-1] ^= 1
+	for range 1 << 12 {
+		r.Open(nil, forged, nil)
+	}
+	if r.Condition() != cipher.Report {
+		t.Error(r.Condition())
+	}
+}
+
+// TestConcurrentUse has everything happen at once: what fails must fail by an
+// error that says why.
+func TestConcurrentUse(t *testing.T) {
+	ctx := t.Context()
+	m, ring, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 500}})
+	other := must(reopen(t, m).Channel(ctx, "stage"))(t)
+	// A goroutine may fall far behind between sealing and opening.
+	live := receiver(t, other, keyring.ReceiverOptions{Window: cipher.MaxWindow})
+	archive := receiver(t, ch, keyring.ReceiverOptions{Archive: true, Window: cipher.MaxWindow})
+	senders := []*keyring.Sender{sender(t, ch), sender(t, other)}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var opened atomic.Int64
+	until := func(work func()) {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					work()
+				}
+			}
+		})
+	}
+	expect := func(err error, allowed ...error) {
+		for _, a := range allowed {
+			if errors.Is(err, a) {
+				return
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range 4 {
+		s := senders[i%2]
+		until(func() {
+			sealed, err := s.Seal(nil, []byte("frame"), nil)
+			expect(err, keyring.ErrClosed)
+			if err != nil {
+				return
+			}
+			// Rotations come faster than a Receiver looks for unknown epochs.
+			out, err := live.Open(nil, sealed, nil)
+			expect(err, keyring.ErrClosed, cipher.ErrUnknownKey)
+			if err == nil && string(out) != "frame" {
+				t.Errorf("%q", out)
+			}
+			_, err = archive.Open(nil, sealed, nil)
+			expect(err, keyring.ErrClosed, cipher.ErrUnknownKey)
+			opened.Add(1)
+		})
+	}
+	until(func() {
+		live.Open(nil, forge(1, 1), nil)
+		archive.Open(nil, forge(2, 2), nil)
+	})
+	until(func() {
+		s, err := other.Sender(ctx, 3, keyring.SenderOptions{})
+		expect(err)
+		if err == nil {
+			s.Close()
+		}
+	})
+	for range 30 {
+		info, err := ch.Rotate(ctx, "")
+		expect(err)
+		if err == nil && info.Epoch > 3 {
+			_, err = other.Forget(ctx, info.Epoch-3)
+			expect(err, keyring.ErrNoEpoch)
+		}
+		for n := opened.Load(); opened.Load() < n+20 && !t.Failed(); {
+			runtime.Gosched()
+		}
+	}
+	ring.Close()
+	_, err := senders[0].Seal(nil, nil, nil)
+	wantErr(t, err, keyring.ErrClosed)
+	close(stop)
+	wg.Wait()
 }

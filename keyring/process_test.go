@@ -96,8 +96,8 @@ func childWork(ctx context.Context, dir, name string, early bool) error {
 	if err != nil {
 		return err
 	}
-	for i := 0; ; i++ {
-		if i%8 == 7 {
+	for {
+		if rand.N(3) == 0 {
 			info, err := ch.Rotate(ctx, "")
 			if err != nil {
 				return err
@@ -188,11 +188,11 @@ func killed(t *testing.T, rounds int, mode string) (acked, lost, twice int) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		var once sync.Once
+		left := 1 + rand.N(12)
 		for lines.Scan() {
-			once.Do(func() { // it is at work: kill it some time from now
-				time.AfterFunc(rand.N(40*time.Millisecond), func() { cmd.Process.Kill() })
-			})
+			if left--; left == 0 { // somewhere in what it does next
+				time.AfterFunc(rand.N(10*time.Millisecond), func() { cmd.Process.Kill() })
+			}
 			acked++
 			word := strings.Fields(lines.Text())
 			if word[0] == "epoch" {

@@ -160,6 +160,19 @@ func (r *Receiver) OpenInPlace(sealed, aad []byte) ([]byte, Origin, error) {
 	return sealed[size : size+n : size+n], origin, nil
 }
 
+// Condition is the worst condition of the Receiver's keys, by the frames that
+// failed to authenticate; see [cipher.OpenKey.Condition]. It matters for suites
+// with short tags: the channel is to be rotated when it is cipher.Rotate or worse.
+func (r *Receiver) Condition() cipher.Condition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	worst := cipher.Healthy
+	for _, e := range r.table.all() {
+		worst = max(worst, e.key.Condition())
+	}
+	return worst
+}
+
 // openUnseen opens the first frame of a KID. The key is derived into scratch and
 // enters the table only when the frame authenticated.
 func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte, Origin, error) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -180,9 +181,18 @@ func takeSet(id string, epoch uint64) string {
 	return "t/" + id + "/" + strconv.FormatUint(epoch, 10)
 }
 
-// open opens a channel's record and checks that it is the one of this key, and
-// no older than what this Ring saw before.
-func (r *Ring) open(e Entry) (*state, error) {
+// known returns the highest revision of a channel's record that this Ring saw. It
+// is asked before the record is read: what is read then is no older, or the store
+// went back. (Two reads at once may end in either order.)
+func (r *Ring) known(key string) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen[key]
+}
+
+// open opens a channel's record and checks that it is the one of this key, and of
+// revision known or later.
+func (r *Ring) open(e Entry, known uint64) (*state, error) {
 	root, err := r.key()
 	if err != nil {
 		return nil, err
@@ -202,31 +212,27 @@ func (r *Ring) open(e Entry) (*state, error) {
 		st.wipe()
 		return nil, fmt.Errorf("keyring: a channel's record has another channel's name: %w", ErrDamaged)
 	}
+	if revision < known {
+		st.wipe()
+		return nil, fmt.Errorf("keyring: revision %d of a channel's record, but %d was seen: %w", revision, known, ErrRollback)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if revision < r.seen[e.Key] {
-		st.wipe()
-		return nil, fmt.Errorf("keyring: revision %d of a channel's record, but %d was seen: %w", revision, r.seen[e.Key], ErrRollback)
-	}
-	r.seen[e.Key] = revision
+	r.seen[e.Key] = max(r.seen[e.Key], revision)
 	return st, nil
 }
 
 // load reads a channel's record. ErrNotFound is left to the caller.
 func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err error) {
+	known := r.known(channelPrefix + id)
 	e, err := r.store.Get(ctx, channelPrefix+id)
 	if err != nil {
-		if errors.Is(err, ErrNotFound) {
-			r.mu.Lock()
-			lost := r.seen[channelPrefix+id] > 0
-			r.mu.Unlock()
-			if lost {
-				return nil, 0, fmt.Errorf("keyring: a channel's record is gone: %w", ErrRollback)
-			}
+		if errors.Is(err, ErrNotFound) && known > 0 {
+			return nil, 0, fmt.Errorf("keyring: a channel's record is gone: %w", ErrRollback)
 		}
 		return nil, 0, err
 	}
-	st, err = r.open(e)
+	st, err = r.open(e, known)
 	return st, e.Rev, err
 }
 
@@ -338,13 +344,16 @@ func (r *Ring) Channel(ctx context.Context, name string) (*Channel, error) {
 // Channels describes all channels, in the order of their names. Those that were
 // forgotten have Epoch 0.
 func (r *Ring) Channels(ctx context.Context) ([]Info, error) {
+	r.mu.Lock()
+	known := maps.Clone(r.seen)
+	r.mu.Unlock()
 	all, _, err := r.store.List(ctx, channelPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: list the channels: %w", err)
 	}
 	var out []Info
 	for _, e := range all {
-		st, err := r.open(e)
+		st, err := r.open(e, known[e.Key])
 		if err != nil {
 			return nil, err
 		}

@@ -80,11 +80,11 @@ func TestSealAndOpen(t *testing.T) {
 			_, err = receiver.Open(nil, sealed, []byte("aad"))
 			wantErr(t, err, cipher.ErrReplayed)
 		}
+		old := seal(t, sender, "late")
 		info := must(ch.Rotate(ctx, "because"))(t)
 		if info.Epoch != 2 || info.Epochs[0].State != keyring.Retiring || info.Epochs[1].Reason != "because" {
 			t.Fatalf("after a rotation: %+v", info)
 		}
-		old := must(sender.Seal(nil, []byte("late"), nil))(t)
 		synctest.Wait()
 		if n := sender.Origin().Epoch; n != 2 {
 			t.Fatalf("the sender is in epoch %d", n)

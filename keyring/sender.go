@@ -28,7 +28,8 @@ type Sender struct {
 	id    uint16
 	suite *cipher.Suite // nil: the epoch's
 
-	cur atomic.Pointer[sealing] // nil once stopped
+	cur      atomic.Pointer[sealing] // nil once stopped
+	overhead atomic.Int64            // of the newest key
 
 	mu     sync.Mutex
 	handed []*sealing // those that Key gave away; cur may be among them
@@ -38,11 +39,10 @@ type Sender struct {
 
 // sealing is a key with what a frame needs beside it.
 type sealing struct {
-	key      *cipher.SealKey
-	origin   Origin
-	overhead int
-	last     uint64      // rotate once this many frames are left
-	spent    atomic.Bool // that moment came
+	key    *cipher.SealKey
+	origin Origin
+	last   uint64      // rotate once this many frames are left
+	spent  atomic.Bool // that moment came
 }
 
 var _ cipher.Sealer = (*Sender)(nil)
@@ -133,7 +133,7 @@ func (s *Sender) use(st *state, e *epoch, o Origin) error {
 	if err != nil {
 		return fmt.Errorf("keyring: make a key of the channel %q: %w", st.name, err)
 	}
-	next := &sealing{key: key, origin: o, overhead: headerAtMost + suite.Overhead()}
+	next := &sealing{key: key, origin: o}
 	if left := key.Left(); left > st.policy.Frames {
 		next.last = left - st.policy.Frames
 	}
@@ -143,6 +143,7 @@ func (s *Sender) use(st *state, e *epoch, o Origin) error {
 		key.Retire()
 		return ErrClosed
 	}
+	s.overhead.Store(int64(headerAtMost + suite.Overhead()))
 	s.retire(s.cur.Swap(next))
 	s.why.Store(nil)
 	return nil
@@ -162,12 +163,7 @@ func (s *Sender) retire(old *sealing) {
 }
 
 // Overhead is the most bytes by which a frame grows.
-func (s *Sender) Overhead() int {
-	if c := s.cur.Load(); c != nil {
-		return c.overhead
-	}
-	return 0
-}
+func (s *Sender) Overhead() int { return int(s.overhead.Load()) }
 
 // Seal appends the sealed frame to dst; see [cipher.SealKey.Seal]. It allocates
 // nothing if dst has room, waits for nothing, and moves on to a new epoch
@@ -203,6 +199,27 @@ func (s *Sender) SealInPlace(buf []byte, off, n int, aad []byte) ([]byte, error)
 	}
 }
 
+// SealBatch seals frames under one key; see [cipher.SealKey.SealBatch].
+func (s *Sender) SealBatch(frames []cipher.Frame) (failed int) {
+	for {
+		c := s.cur.Load()
+		if c == nil {
+			for i := range frames {
+				frames[i].Err = s.reason()
+			}
+			return len(frames)
+		}
+		failed = c.key.SealBatch(frames)
+		var err error // a key that was retired fails the whole batch
+		if failed > 0 {
+			err = frames[len(frames)-1].Err
+		}
+		if !s.again(c, err) {
+			return failed
+		}
+	}
+}
+
 // again looks at the result of sealing with c: it asks for a rotation when the
 // key's life ends, and reports whether the key was replaced before it sealed.
 func (s *Sender) again(c *sealing, err error) bool {
@@ -235,7 +252,8 @@ func (s *Sender) reason() error {
 // Key hands out the current key, for a caller that has to stay on one KID for a
 // while, such as a file. The key works until the Sender is closed or the epoch is
 // forgotten, whatever is rotated meanwhile: such a caller asks again, at moments
-// of its own, and moves over when the key's KeyID differs.
+// of its own, and moves over when the key's KeyID differs. Asking is also what
+// has the Sender see that the key sealed as many frames as the policy wants.
 func (s *Sender) Key() (*cipher.SealKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -243,6 +261,7 @@ func (s *Sender) Key() (*cipher.SealKey, error) {
 	if c == nil {
 		return nil, s.reason()
 	}
+	s.again(c, nil)
 	for _, h := range s.handed {
 		if h == c {
 			return c.key, nil
