@@ -172,19 +172,19 @@ func (r *annexBReader) advance(item *Item) error {
 		}
 		last := err == io.EOF
 		if r.vcl {
-			cut := -1
+			border := -1
 			switch r.codec.place(nal) {
 			case nalNext:
-				if cut = r.maybe; cut < 0 {
-					cut = r.start()
+				if border = r.maybe; border < 0 {
+					border = r.start()
 				}
 			case nalMaybe:
 				if r.maybe < 0 {
 					r.maybe = r.start()
 				}
 			}
-			if cut > 0 {
-				return r.emit(item, cut)
+			if border > 0 {
+				return r.emit(item, border)
 			}
 		}
 		if r.codec.add(nal) {

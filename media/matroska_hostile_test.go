@@ -227,6 +227,33 @@ func TestMatroskaAllocatesWhatArrives(t *testing.T) {
 	}
 }
 
+// A million empty elements in front of Tracks take the room of their bytes.
+func TestMatroskaManySmallElements(t *testing.T) {
+	small := bytes.Repeat([]byte{0x42, 0x00, 0x80}, 1_000_000)
+	doc := cat(mkvHeader, el(idSegment, small, mkvInfo, mkvTracks, cluster(0, simple(1, 0, 0x80, 1))))
+	count := 0
+	cost := allocated(func() {
+		r, err := NewReader(bytes.NewReader(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := NewWriter(&memFile{b: make([]byte, 0, 2*len(doc))}, r.Info(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var i Item
+		for r.Next(&i) == nil {
+			if err := w.Write(&i); err != nil {
+				t.Fatal(err)
+			}
+			count++
+		}
+	})
+	if count != 1_000_004 || cost > 10*uint64(len(doc)) {
+		t.Errorf("%d items, %d bytes allocated for a file of %d", count, cost, len(doc))
+	}
+}
+
 // A Writer refuses what it cannot write, and panics at nothing.
 func TestMatroskaWriterRefuses(t *testing.T) {
 	info := &Info{Format: FormatMatroska, TimestampScale: 1, Tracks: []Track{{Number: 1, Type: TrackVideo}}}

@@ -26,7 +26,8 @@ type mkvReader struct {
 	known map[uint64]struct{} // track numbers
 	err   error               // sticky
 
-	early [][]byte // elements read for Info, not yet handed out
+	early []byte // elements read for Info, one behind the other, not yet handed out
+	split int64  // bytes that are left in early of an element whose first pieces were handed out
 	next  ebml.Header
 	held  bool // next was read and waits to be dealt with
 
@@ -139,22 +140,33 @@ func (r *mkvReader) readHead() error {
 	return nil
 }
 
-// keep reads the current element into early and returns its body there.
+// keep reads the current element into early and returns its body there, valid
+// until the next call.
 func (r *mkvReader) keep(h ebml.Header) ([]byte, error) {
-	total := int64(h.Len()) + max(h.Size, 0)
-	for _, e := range r.early {
-		total += int64(len(e))
-	}
-	if total > maxHead {
+	if int64(len(r.early))+int64(h.Len())+max(h.Size, 0) > maxHead {
 		return nil, tooLarge(FormatMatroska, h.Offset, "elements of more than %d bytes in front of Info and Tracks", maxHead)
 	}
+	r.early = append(r.early, r.e.HeaderBytes()...)
 	b, err := r.e.Bytes(maxHead)
 	if err != nil {
 		return nil, fromEBML(err, 0)
 	}
-	whole := append(append(make([]byte, 0, h.Len()+len(b)), r.e.HeaderBytes()...), b...)
-	r.early = append(r.early, whole)
-	return whole[h.Len():], nil
+	r.early = append(r.early, b...)
+	return r.early[len(r.early)-len(b):], nil
+}
+
+// earlyPiece fills item with the next piece of what keep kept.
+func (r *mkvReader) earlyPiece(item *Item) {
+	if r.split == 0 {
+		h, _ := ebml.ParseHeader(r.early) // it was parsed before
+		r.split = int64(h.Len()) + h.Size
+	}
+	n := min(r.split, maxPiece)
+	*item = Item{Kind: KindElement, Duration: NoDuration, Data: r.early[:n:n]}
+	r.split -= n
+	if r.early = r.early[n:]; len(r.early) == 0 {
+		r.early = nil
+	}
 }
 
 // Next fills item with the next element or frame.
@@ -167,13 +179,7 @@ func (r *mkvReader) Next(item *Item) error {
 
 func (r *mkvReader) advance(item *Item) error {
 	if len(r.early) > 0 {
-		e := r.early[0]
-		n := min(len(e), maxPiece)
-		*item = Item{Kind: KindElement, Duration: NoDuration, Data: e[:n]}
-		if r.early[0] = e[n:]; n == len(e) {
-			r.early[0] = nil
-			r.early = r.early[1:]
-		}
+		r.earlyPiece(item)
 		return nil
 	}
 	if r.element.open {

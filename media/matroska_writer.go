@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/chanseal/chanseal/media/ebml"
 )
@@ -131,6 +132,9 @@ func (w *mkvWriter) element(p []byte) error {
 			w.endOpenCluster()
 		}
 		w.closeCluster()
+		if len(w.seeks) == 2*maxSeeks { // only the last ones will be named
+			w.seeks = slices.Delete(w.seeks, 0, maxSeeks)
+		}
 		w.seeks = append(w.seeks, seekEntry{h.ID, w.out.offset() - w.segment})
 	default:
 		return fmt.Errorf("media: matroska: element %#x outside of Clusters", uint32(h.ID))

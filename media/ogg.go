@@ -44,6 +44,10 @@ type oggReader struct {
 	data    []byte
 }
 
+// maxRecords bounds the pages that a packet may lie on, as bytes of their records:
+// pages without anything on them do not make a packet longer.
+const maxRecords = 4096 * oggRecord
+
 type oggState uint8
 
 const (
@@ -177,6 +181,9 @@ func (r *oggReader) advance(item *Item) error {
 			return r.element(item)
 		case len(p.table) == 0 && !r.pending:
 			return r.element(item)
+		}
+		if len(r.records) > maxRecords {
+			return tooLarge(FormatOgg, r.page.offset, "packet on more than %d pages", maxRecords/oggRecord)
 		}
 		r.records = r.page.appendRecord(r.records)
 		if err := r.time(); err != nil {

@@ -232,6 +232,7 @@ func TestOggRefuses(t *testing.T) {
 		{"packet cut", cat(head, rawPage(0, -1, 1, 2, []byte{255}, make([]byte, 255))), io.ErrUnexpectedEOF, "cut off"},
 		{"nothing to go on with", cat(head, page(oggContinue, 960, 1, 2, p)), ErrDamaged, "go on"},
 		{"packet that does not go on", cat(head, rawPage(0, -1, 1, 2, []byte{255}, make([]byte, 255)), page(0, 960, 1, 3, p)), ErrDamaged, "go on"},
+		{"packet on 5000 pages", cat(head, rawPage(0, -1, 1, 2, []byte{255}, make([]byte, 255)), bytes.Repeat(rawPage(oggContinue, -1, 1, 3, nil, nil), 5000)), ErrTooLarge, "4096 pages"},
 		{"granule position below -1", cat(head, page(0, -2, 1, 2, p)), ErrDamaged, "granule"},
 		{"granule position of 2^62", cat(head, page(0, 1<<62, 1, 2, p)), ErrDamaged, "granule"},
 	} {
