@@ -78,6 +78,7 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 	key := &unlocking{p: p, ctx: ctx, file: in.name, channel: o.channel}
 	defer key.close()
 	shown := p.progress(in, "opening")
+	defer shown.done()
 	sealed, err := sealedfile.NewReader(shown, key.unlock)
 	if err != nil {
 		return key.explain(err)

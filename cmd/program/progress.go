@@ -38,6 +38,7 @@ func (g *progress) Read(b []byte) (int, error) {
 			progressbar.OptionSetDescription(printable(g.what)),
 			progressbar.OptionSetWidth(30),
 			progressbar.OptionShowBytes(true),
+			progressbar.OptionShowCount(),
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(),
 			progressbar.OptionSetElapsedTime(true),

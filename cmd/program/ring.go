@@ -3,6 +3,7 @@ package program
 import (
 	"bufio"
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,9 @@ func (p *program) ring() (string, error) {
 // openRing opens the ring that there is, and asks for its passphrase if it has one.
 // channel is for the hint when there is no ring yet.
 func (p *program) openRing(ctx context.Context, channel string) (*keyring.Ring, error) {
+	if fips140.Enforced() {
+		return nil, hinted(errors.New("a ring is kept by algorithms that GODEBUG=fips140=only forbids"), "run without that setting: GODEBUG=fips140=on")
+	}
 	dir, err := p.ring()
 	if err != nil {
 		return nil, err

@@ -93,6 +93,7 @@ func (p *program) seal(ctx context.Context, o sealOptions) error {
 		}
 	}
 	shown := p.progress(in, "sealing")
+	defer shown.done()
 	rec, err := media.NewReader(shown)
 	if err != nil {
 		return fileError(in.name, err)
