@@ -28,9 +28,7 @@ type core interface {
 type scratch struct {
 	aad   []byte
 	nonce [maxNonce]byte
-	block [64]byte // key stream and saved input; cleared after use
-	mac   [64]byte
-	hmac  hmacScratch
+	block [16]byte // the beginning of an input; cleared after use
 	hook  []byte
 }
 

@@ -2,7 +2,6 @@ package cipher
 
 import (
 	"bytes"
-	"crypto/aes"
 	"crypto/cipher"
 	"fmt"
 
@@ -14,18 +13,6 @@ type aeadCore struct {
 	aead  cipher.AEAD
 	salt  []byte
 	guard bool // code of the application: a panic in it must not get out
-}
-
-func newGCM(_ *Suite, _ KeyID, key, salt []byte) (core, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("cipher: aes-gcm: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, fmt.Errorf("cipher: aes-gcm: %w", err)
-	}
-	return &aeadCore{aead: aead, salt: salt}, nil
 }
 
 func newChaCha(_ *Suite, _ KeyID, key, salt []byte) (core, error) {
@@ -63,10 +50,10 @@ func (c *aeadCore) sealGuarded(dst, src, nonce []byte, s *scratch) (n int, err e
 			n, err = 0, ErrHook
 		}
 	}()
-	before := s.block[:copy(s.block[:blockSize], src)]
+	before := s.block[:copy(s.block[:], src)]
 	defer clear(before)
 	out := c.aead.Seal(dst[:0:len(dst)], nonce, src, s.aad)
-	if len(out) != len(dst) || len(before) == blockSize && bytes.Equal(out[:blockSize], before) {
+	if len(out) != len(dst) || len(before) == len(s.block) && bytes.Equal(out[:len(before)], before) {
 		return 0, ErrHook
 	}
 	if start(out) != start(dst) {

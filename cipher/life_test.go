@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"github.com/chanseal/chanseal/cipher/internal/engine"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -210,13 +211,28 @@ func TestWipe(t *testing.T) {
 			continue // under FIPS
 		}
 		held := [][]byte{salt}
+		left := func() bool { return false }
+		mac := func(m *macKey) {
+			if m.wide != nil {
+				held = append(held, m.wide.inner, m.wide.outer, m.wide.plain)
+			}
+		}
 		switch c := c.(type) {
+		case *gcmCore:
+			left = func() bool { return *c != gcmCore{} }
 		case *ctrHMACCore:
-			held = append(held, c.mac.inner, c.mac.outer, c.mac.plain)
+			mac(&c.mac)
+			left = func() bool {
+				return c.stream != engine.CTR{} || c.mac.narrow != engine.HMAC{} || c.salt != nonceSalt{}
+			}
 		case *xtsHMACCore:
-			held = append(held, c.mac.inner, c.mac.outer, c.mac.plain)
+			mac(&c.mac)
+			left = func() bool { return c.xts != engine.XTS{} || c.mac.narrow != engine.HMAC{} || c.salt != nonceSalt{} }
 		}
 		c.wipe()
+		if left() {
+			t.Errorf("%s: the engine's key or the salt was not cleared", s)
+		}
 		for i, h := range held {
 			if len(bytes.Trim(h, "\x00")) > 0 {
 				t.Errorf("%s: secret %d was not cleared", s, i)
@@ -244,7 +260,7 @@ func TestScratchKeepsNothing(t *testing.T) {
 			if _, ok := c.open(make([]byte, n), dst, 1, w); !ok {
 				t.Fatalf("%s: did not open", s)
 			}
-			if w.block != [64]byte{} {
+			if w.block != [16]byte{} {
 				t.Errorf("%s, %d bytes: something was left in the scratch: %x", s, n, w.block)
 			}
 		}

@@ -117,9 +117,7 @@ func (k *OpenKey) room(n int) int {
 // openTo opens sealed into out and only then marks its counter as used. Of two calls
 // with one frame the loser clears what it wrote.
 func (k *OpenKey) openTo(box *keyBox, out, sealed, aad []byte, ctr uint64, size int) (int, error) {
-	s := getScratch(sealed[:size], aad)
-	n, ok := box.core.open(out, sealed[size:], ctr, s)
-	putScratch(s)
+	n, ok := box.open(out, sealed[size:], ctr, sealed[:size], aad)
 	runtime.KeepAlive(box)
 	if !ok {
 		clear(out)

@@ -120,9 +120,7 @@ func (k *SealKey) begin(n int) (ctr uint64, err error) {
 // out[size:] or does not overlap out.
 func (k *SealKey) sealTo(box *keyBox, out, src, aad []byte, ctr uint64, size int) (int, error) {
 	k.header.put(out, ctr)
-	s := getScratch(out[:size], aad)
-	n, err := box.core.seal(out[size:size+len(src)+k.suite.overhead], src, ctr, s)
-	putScratch(s)
+	n, err := box.seal(out[size:size+len(src)+k.suite.overhead], src, ctr, out[:size], aad)
 	runtime.KeepAlive(box)
 	if err != nil {
 		clear(out)
