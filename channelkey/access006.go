@@ -85,6 +85,14 @@ func (p pairs006) find(want Privilege) (expires uint32, ok bool) {
 	return 0, false
 }
 
+// isRTM006 reports whether privileges are those of an RTM key, whose channel is an
+// account.
+func isRTM006(p pairs006) bool {
+	_, rtm := p.find(LoginRTM006)
+	_, join := p.find(JoinChannel)
+	return rtm && !join
+}
+
 // mixed reports whether the privileges are of messaging and of channels, which no
 // builder writes: then a key for a channel would open another's messages.
 func (p pairs006) mixed() bool {
@@ -113,7 +121,7 @@ func parse006(token string, l Legacy) (Card, error) {
 		expires, _ := pairs.find(pairs.first())
 		c.Privileges = append(c.Privileges, Grant006{pairs.first(), expires})
 	}
-	if _, rtm := p.pairs.find(LoginRTM006); rtm {
+	if isRTM006(p.pairs) {
 		c.Service = RTM
 	}
 	copy(c.signature[:], p.signature)

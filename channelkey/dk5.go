@@ -45,27 +45,30 @@ func splitDK5(payload string) (p dk5Payload, err error) {
 	return p, r.end(DK5)
 }
 
+// maxExtra is how many entries a dk5's map may have; no builder writes more than one.
+const maxExtra = 64
+
 // extra reads the map, or only checks it if each is nil. A key that comes twice
 // has no one meaning and is refused.
 func (r *reader) extra(each func(Extra)) {
-	var seen map[uint16]bool
+	at := r.at
 	n := r.count(4)
-	if n > 1 {
-		seen = make(map[uint16]bool, n)
+	if n > maxExtra {
+		r.fail(at)
+		return
 	}
-	for range n {
+	var keys [maxExtra]uint16
+	for i := range n {
 		at := r.at
 		e := Extra{Key: r.u16()}
 		e.Value = r.str()
-		if seen[e.Key] {
+		if slices.Contains(keys[:i], e.Key) {
 			r.fail(at)
 		}
 		if r.bad >= 0 {
 			return
 		}
-		if n > 1 {
-			seen[e.Key] = true
-		}
+		keys[i] = e.Key
 		if each != nil {
 			each(e)
 		}
@@ -130,6 +133,9 @@ func (i *Issuer) mintDK5(c *Card) (string, error) {
 	if !i.legacy.KeepOrder {
 		extra = slices.Clone(extra)
 		slices.SortStableFunc(extra, func(a, b Extra) int { return cmp.Compare(a.Key, b.Key) })
+	}
+	if len(extra) > maxExtra {
+		return "", mintError("dk5", "Extra has more than 64 entries")
 	}
 	le := binary.LittleEndian
 	size := 2

@@ -239,8 +239,11 @@ func (g *Gate) enter(card string, c Claims) (Pass, error) {
 // allowed.
 func (g *Gate) check(card string, c *Claims) (grant Grant, static bool, err error) {
 	c.At = time.Now()
-	if c.User == Anybody {
+	switch {
+	case c.User == Anybody:
 		return grant, false, refuse(BadUser, 0)
+	case c.Service >= serviceCount: // Opaque is no service to be inside of
+		return grant, false, refuse(UnknownService, 0)
 	}
 	if g.cfg.AllowStaticAppID && card == g.appID {
 		if !validChannel(c.Channel, Legacy{}) {

@@ -96,6 +96,9 @@ var base64Strict = base64.StdEncoding.Strict()
 // decode64 decodes the base64 text that follows a prefix of the given length into
 // w.payload, by way of w.msg.
 func (w *work) decode64(f Format, token string, prefix int) error {
+	if len(token) < prefix {
+		return malformed(f, len(token), "the text is cut")
+	}
 	text := token[prefix:]
 	for _, c := range [...]byte{'\n', '\r'} {
 		if i := strings.IndexByte(text, c); i >= 0 {

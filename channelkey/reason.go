@@ -201,6 +201,16 @@ func (r *Refusal) Error() string {
 	if r.detail != "" {
 		words += ": " + r.detail
 	}
+	if suspects := r.Suspects(); len(suspects) > 0 {
+		words += ": altered, or one of"
+		for i, s := range suspects {
+			if i > 0 {
+				words += ","
+			}
+			words += " " + s.String()
+		}
+		words += ", which this format cannot tell apart"
+	}
 	return words
 }
 

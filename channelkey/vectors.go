@@ -221,7 +221,8 @@ func (v *vector) decodeUser() error {
 func (v *vector) decodeService() error {
 	v.service = DefaultService(v.format)
 	if len(v.ServiceRaw) == 0 || string(v.ServiceRaw) == "null" {
-		if _, rtm := v.Privileges[LoginRTM006]; rtm && v.format == V006 {
+		_, rtm := v.Privileges[LoginRTM006]
+		if _, join := v.Privileges[JoinChannel]; rtm && !join && v.format == V006 {
 			v.service = RTM
 		}
 		return nil
@@ -291,6 +292,9 @@ func (s *vectorService) grant() (Grant007, error) {
 	for kind, rights := range s.Permissions {
 		one := Resource{Kind: kind}
 		for right, names := range rights {
+			if len(names) == 0 {
+				names = nil
+			}
 			one.Rights = append(one.Rights, Right{right, names})
 		}
 		sort.Slice(one.Rights, func(i, j int) bool { return one.Rights[i].Right < one.Rights[j].Right })
