@@ -33,6 +33,12 @@ func fuzzReader(t *testing.T, doc []byte) {
 		if !bytes.Equal(out.b, doc) {
 			t.Fatal("not the same bytes")
 		}
+		var converted memFile
+		if err := writeAll(&converted, info, items, Options{Format: FormatMatroska}); err == nil {
+			if _, _, err := readAll(bytes.NewReader(converted.b)); err != nil {
+				t.Fatalf("what was converted cannot be read: %v", err)
+			}
+		}
 		return
 	}
 	_, again, err := readAll(bytes.NewReader(out.b))
