@@ -105,6 +105,8 @@ func gcm512File() []string {
 		o = append(o, frames(nr, false)...)
 		o = append(o, body(nr, true)...)
 		o = append(o, body(nr, false)...)
+		o = append(o, short(nr, true)...)
+		o = append(o, short(nr, false)...)
 	}
 	return append(o, hash512()...)
 }
@@ -441,21 +443,11 @@ func chunkGHASH(base string, off int) [][]string {
 		{"VPXORQ {Y:e}, {Y:h}, {Y:h}", "VEXTRACTI64X2 $1, {Y:h}, {X:e2}"},
 		{"VPXORQ {X:e2}, {X:h}, X25"},
 	}
-	type sum struct {
-		slot         int
-		acc, product string
-	}
 	order := []int{1, 2, 3, 0}
 	slots := [][]string{prepare(order[0]), reduce[0]}
-	var pending []sum
+	var due []string // sums waiting for their two products
+	var dueAt []int
 	seen := map[string]bool{}
-	add := func(s sum) string {
-		if seen[s.acc] {
-			return f("VPXORQ %s, %s, %s", s.product, s.acc, s.acc)
-		}
-		seen[s.acc] = true
-		return f("VMOVDQA64 %s, %s", s.product, s.acc)
-	}
 	k, red := 0, 1
 	for pi, p := range order {
 		var next []string
@@ -463,38 +455,38 @@ func chunkGHASH(base string, off int) [][]string {
 			next = prepare(order[pi+1])
 		}
 		per := (len(next) + 3) / 4
-		ci := 0
-		for _, half := range []struct {
+		for ci, half := range []struct {
 			table    int
 			reg, acc string
 		}{{offLo, "u", "Z11"}, {offHi, "w", "Z13"}, {offMid, "x", "Z12"}} {
-			for _, imm := range []string{"00", "11"} {
-				product := f("{p%d%s%s}", p, half.reg, imm)
-				slot := []string{f("VPCLMULQDQ $0x%s, %d(AX), {p%d%s}, %s", imm, half.table+64*p, p, half.reg, product)}
-				pending = append(pending, sum{k, half.acc, product})
-				for len(pending) > 0 && pending[0].slot <= k-2 {
-					slot = append(slot, add(pending[0]))
-					pending = pending[1:]
+			for wi, imm := range []string{"00", "11"} {
+				slot := []string{f("VPCLMULQDQ $0x%s, %d(AX), {p%d%s}, {p%d%s%s}", imm, half.table+64*p, p, half.reg, p, half.reg, imm)}
+				for len(due) > 0 && dueAt[0] <= k {
+					slot = append(slot, due[0])
+					due, dueAt = due[1:], dueAt[1:]
 				}
-				if red < len(reduce) && (k == 2 || k == 6 || k == 9 || k == 12) {
+				if wi == 1 {
+					op := f("VPXORQ {p%d%s00}, {p%d%s11}, %s", p, half.reg, p, half.reg, half.acc)
+					if seen[half.acc] {
+						op = f("VPTERNLOGQ $0x96, {p%d%s00}, {p%d%s11}, %s", p, half.reg, p, half.reg, half.acc)
+					}
+					seen[half.acc] = true
+					due, dueAt = append(due, op), append(dueAt, k+2)
+				}
+				if red < len(reduce) && (k == 3 || k == 7 || k == 11 || k == 15) {
 					slot = append(slot, reduce[red]...)
 					red++
 				}
-				if ci >= 2 {
+				if ci >= 1 {
 					m := min(per, len(next))
 					slot, next = append(slot, next[:m]...), next[m:]
 				}
 				slots = append(slots, slot)
 				k++
-				ci++
 			}
 		}
 	}
-	var rest []string
-	for _, s := range pending {
-		rest = append(rest, add(s))
-	}
-	return append(slots, rest)
+	return append(slots, due)
 }
 
 // spread lays slots evenly over a stream.

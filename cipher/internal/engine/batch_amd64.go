@@ -4,12 +4,48 @@ package engine
 
 import "unsafe"
 
-// batchJobs is the most frames one call of a kernel takes.
-const batchJobs = 8
+// Limits of one call of a kernel: frames of any length, and short frames, which
+// have kernels of their own if they take equally many 64-byte vectors.
+const (
+	batchJobs  = 8
+	batchShort = 256
+	shortMax   = 192 // bytes of text
+)
+
+func vectors(n int) int { return (n + 63) / 64 }
+
+// shortRun returns how many of the first frames the kernels for short frames can
+// take together; extra is what a frame's Src is longer than its text.
+func shortRun(frames []GCMFrame, extra int) int {
+	n, kind, size := 0, byte(0), 0
+	for i := range frames[:min(len(frames), batchShort)] {
+		f := &frames[i]
+		k, text := f.Key.asm, len(f.Src)-extra
+		if k == nil || uint(text-1) >= shortMax || len(f.AAD) > 16 || len(f.Dst) < text+TagSize-extra {
+			break
+		}
+		if n == 0 {
+			kind, size = k.rk.kind(), vectors(text)
+		}
+		if kind < avx512x128 || k.rk.kind() != kind || vectors(text) != size {
+			break
+		}
+		n++
+	}
+	return n
+}
 
 // sealSome seals the first frames that one call can take together, and returns
 // how many; none if the first needs a call of its own.
 func sealSome(frames []GCMFrame) int {
+	if n := shortRun(frames, 0); n > 1 {
+		if frames[0].Key.asm.rk.kind() == avx512x128 {
+			sealShort128AVX512(&frames[0], n, vectors(len(frames[0].Src)))
+		} else {
+			sealShort256AVX512(&frames[0], n, vectors(len(frames[0].Src)))
+		}
+		return n
+	}
 	var jobs [batchJobs]gcmJob
 	n, kind, room := 0, byte(0), maxPiece
 	for n < min(len(frames), batchJobs) {
@@ -39,6 +75,20 @@ func sealSome(frames []GCMFrame) int {
 
 // openSome is sealSome for Open.
 func openSome(frames []GCMFrame) int {
+	if n := shortRun(frames, TagSize); n > 1 {
+		size := vectors(len(frames[0].Src) - TagSize)
+		if frames[0].Key.asm.rk.kind() == avx512x128 {
+			openShort128AVX512(&frames[0], n, size)
+		} else {
+			openShort256AVX512(&frames[0], n, size)
+		}
+		for i := range frames[:n] {
+			if f := &frames[i]; !f.OK {
+				clear(f.Dst[:len(f.Src)-TagSize])
+			}
+		}
+		return n
+	}
 	var jobs [batchJobs]gcmJob
 	n, kind, room := 0, byte(0), maxPiece
 	for n < min(len(frames), batchJobs) {

@@ -27,6 +27,11 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmState{}.skip)-40]
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmJob{}.ok)-72]
 	_ = [1]struct{}{}[unsafe.Sizeof(gcmJob{})-80]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCM{}.asm)-0]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Src)-32]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.AAD)-56]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.OK)-96]
+	_ = [1]struct{}{}[unsafe.Sizeof(GCMFrame{})-104]
 )
 
 // gcmState is what a frame brings along that one call does not see: AAD longer
@@ -50,7 +55,7 @@ type gcmJob struct {
 	aad      *byte
 	aadn     int // at most 16
 	st       *gcmState
-	ok       uint64 // set by open
+	ok       uint64 // set by open, 1 or 0
 }
 
 //go:noescape
@@ -63,6 +68,12 @@ func roundTable(t *[256][16]byte, rk *schedule)
 func seal128AVX512(jobs *gcmJob, count int)
 
 //go:noescape
+func sealShort128AVX512(frames *GCMFrame, count, vectors int)
+
+//go:noescape
+func sealShort256AVX512(frames *GCMFrame, count, vectors int)
+
+//go:noescape
 func seal128AVX2(jobs *gcmJob, count int)
 
 //go:noescape
@@ -73,6 +84,12 @@ func seal256AVX2(jobs *gcmJob, count int)
 
 //go:noescape
 func open128AVX512(jobs *gcmJob, count int)
+
+//go:noescape
+func openShort128AVX512(frames *GCMFrame, count, vectors int)
+
+//go:noescape
+func openShort256AVX512(frames *GCMFrame, count, vectors int)
 
 //go:noescape
 func open128AVX2(jobs *gcmJob, count int)
