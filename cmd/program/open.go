@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -111,14 +112,14 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 	}
 	w, err := media.NewWriter(out.Writer, sealed.Info(), media.Options{Live: out.stream, Format: format})
 	if err != nil {
-		return fileError(in.name, err)
+		return p.writeError(in, out, sealed.Info(), err)
 	}
 	begun := time.Now()
 	if err := pump(ctx, rec, w); err != nil {
 		shown.done()
 		var read *readError
 		if !errors.As(err, &read) {
-			return out.error(err)
+			return p.writeError(in, out, sealed.Info(), err)
 		}
 		err = key.explain(read.err)
 		if o.salvage && exitCode(err) == exitAuth {
@@ -134,13 +135,33 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 	return nil
 }
 
+// writeError explains why a recording was not written; that may lie in the recording,
+// if it is to be put into Matroska.
+func (p *program) writeError(in *input, out *output, info *media.Info, err error) error {
+	var unsupported *media.UnsupportedError
+	if !errors.As(err, &unsupported) {
+		return out.error(err)
+	}
+	own := withExtension(out.path, extensions[info.Format][0])
+	hint := "write it in its own container: -o " + quoteArg(own)
+	if unsupported.Hint != "" {
+		hint += "; then " + strings.NewReplacer("IN", quoteArg(own), "OUT.mkv", quoteArg(out.path)).Replace(unsupported.Hint)
+	}
+	return hinted(&named{in.name, unsupported.What + " is not supported", err}, hint)
+}
+
 // salvage completes an output at the damage. The error stays the file's.
 func (p *program) salvage(ctx context.Context, in *input, out *output, w media.Writer, rec *peeked, damage error) error {
+	own := rec.Info().Format
 	if err := w.Close(); err != nil {
-		return errors.Join(damage, fmt.Errorf("what comes before cannot be written as %s: %w", containerName(rec.Info().Format), out.error(err)))
+		both := errors.Join(damage, fmt.Errorf("and what comes before cannot be written as %s: %w", containerName(own), out.error(err)))
+		if own == media.FormatMatroska {
+			return both
+		}
+		return hinted(both, "Matroska may hold it: --salvage -o "+quoteArg(withExtension(out.path, ".mkv")))
 	}
 	if err := out.commit(ctx); err != nil {
-		return errors.Join(damage, err)
+		return hinted(errors.Join(damage, err), hints(err)...)
 	}
 	p.notef("salvaged %s to %s: %s; what follows is missing", in.name, out.path, rec.kept(in))
 	return damage

@@ -268,6 +268,20 @@ func TestExtensions(t *testing.T) {
 	}
 }
 
+// What cannot be put into Matroska can still be written as it is.
+func TestNotConvertible(t *testing.T) {
+	p := &program{}
+	cause := &media.UnsupportedError{What: "H.264 coded in fields, as Matroska,", Hint: "ffmpeg -i IN OUT.mkv"}
+	err := p.writeError(&input{name: "a.sealed.mkv"}, &output{path: "a b.mkv"}, &media.Info{Format: media.FormatH264}, cause)
+	if got := err.Error(); exitCode(err) != exitUsage || got != "a.sealed.mkv: H.264 coded in fields, as Matroska, is not supported" {
+		t.Errorf("exit status %d: %s", exitCode(err), got)
+	}
+	want := "write it in its own container: -o 'a b.h264'; then ffmpeg -i 'a b.h264' 'a b.mkv'"
+	if got := hints(err); len(got) != 1 || got[0] != want {
+		t.Errorf("hints %q, want %q", got, want)
+	}
+}
+
 func TestMessages(t *testing.T) {
 	for in, want := range map[string]string{
 		"keyring: no such channel":                        "no such channel",
