@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -237,6 +238,33 @@ func TestReserveConcurrent(t *testing.T) {
 			seen[ctr] = true
 		}
 	})
+}
+
+// TestReserveRace: two goroutines side by side take every counter once between them.
+func TestReserveRace(t *testing.T) {
+	rounds := raceRounds()
+	var next uint64
+	k := newTestSealKey(t, Reserve(func(n uint64) (uint64, error) {
+		first := next
+		next += n
+		return first, nil
+	}))
+	used := make([]atomic.Int32, rounds)
+	inParallel(2, func(int) {
+		for range rounds / 2 {
+			ctr, err := k.take(1)
+			if err != nil || ctr >= rounds {
+				t.Errorf("counter %d, error %v", ctr, err)
+				return
+			}
+			used[ctr].Add(1)
+		}
+	})
+	for ctr := range used {
+		if n := used[ctr].Load(); n != 1 {
+			t.Fatalf("counter %d was used %d times", ctr, n)
+		}
+	}
 }
 
 // TestReserveRefuses: a reservation that goes back, overlaps the last one or overflows

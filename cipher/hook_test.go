@@ -199,3 +199,18 @@ func TestHookIsGiven(t *testing.T) {
 		}
 	}
 }
+
+// TestHookShort: a short frame that equals its output by chance is nobody's fault, one
+// that is returned as it was is.
+func TestHookShort(t *testing.T) {
+	s, err := cipher.NewHook(hookOf(&fakeHook{seal: func(_, in, _ []byte) ([]byte, error) { return in, nil }}, 0, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealKey, _ := customPair(t, s)
+	for n := 1; n < 20; n++ {
+		if _, err := sealKey.Seal(nil, random(n, n), nil); !errors.Is(err, cipher.ErrHook) {
+			t.Errorf("a frame of %d bytes, returned: error %v, want %v", n, err, cipher.ErrHook)
+		}
+	}
+}

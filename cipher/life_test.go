@@ -267,6 +267,63 @@ func TestScratchKeepsNothing(t *testing.T) {
 	}
 }
 
+// plainHook copies, so that what it leaves in its room would be the frame.
+type plainHook struct{}
+
+func (plainHook) Overhead() int { return 1 }
+func (plainHook) Seal(dst, frame, _ []byte) ([]byte, error) {
+	return append(append(dst, 0), frame...), nil
+}
+func (plainHook) Open(dst, sealed, _ []byte) ([]byte, error) { return append(dst, sealed[1:]...), nil }
+
+// TestScratchKeepsNothingOfCustom: nor does it hold a frame that went through code of
+// the application, or that this code refused.
+func TestScratchKeepsNothingOfCustom(t *testing.T) {
+	src := bytes.Repeat([]byte{0xee}, 100)
+	refuse := false
+	aead := &aeadCore{aead: complementAEAD{}, salt: make([]byte, 12), guard: true}
+	hook := &hookCore{sealer: plainHook{}, opener: plainHook{}, extra: 1}
+	for _, c := range []core{aead, hook} {
+		for range 2 {
+			w := &scratch{}
+			dst := make([]byte, len(src)+16)
+			n, err := c.seal(dst, src, 1, w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(w.block[:], src[:8]) || bytes.Contains(w.hook[:cap(w.hook)], src[:8]) {
+				t.Errorf("%T: sealing left part of the frame in the scratch", c)
+			}
+			if c == hook && refuse {
+				hook.extra = 0 // what it then opens to is too short
+			}
+			c.open(make([]byte, n), dst[:n], 1, w)
+			if bytes.Contains(w.block[:], src[:8]) || bytes.Contains(w.hook[:cap(w.hook)], src[:8]) {
+				t.Errorf("%T: opening left part of the frame in the scratch", c)
+			}
+			refuse = true
+		}
+	}
+}
+
+// complementAEAD hides nothing and authenticates nothing.
+type complementAEAD struct{}
+
+func (complementAEAD) NonceSize() int { return 12 }
+func (complementAEAD) Overhead() int  { return 16 }
+func (complementAEAD) Seal(dst, _, plaintext, _ []byte) []byte {
+	for _, b := range plaintext {
+		dst = append(dst, ^b)
+	}
+	return append(dst, make([]byte, 16)...)
+}
+func (complementAEAD) Open(dst, _, ciphertext, _ []byte) ([]byte, error) {
+	for _, b := range ciphertext[:len(ciphertext)-16] {
+		dst = append(dst, ^b)
+	}
+	return dst, nil
+}
+
 // TestPrinting: no key, salt or state comes out of any way of printing.
 func TestPrinting(t *testing.T) {
 	base := []byte("a base key that must not be seen")

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/chanseal/chanseal/internal/raceflag"
 )
 
 // replayWindow is what the property below needs of a window.
@@ -298,6 +300,35 @@ func TestWindowConcurrent(t *testing.T) {
 	for i := range accepted {
 		if n := accepted[i].Load(); n != 1 {
 			t.Fatalf("counter %d was accepted %d times", i, n)
+		}
+	}
+}
+
+// raceRounds is how often two goroutines must meet for one of them to come in between
+// two steps of the other on nearly every run.
+func raceRounds() uint64 {
+	if raceflag.Enabled || testing.Short() {
+		return 1 << 18
+	}
+	return 1 << 22
+}
+
+// TestWindowRace: goroutines that go through the same counters side by side. One that
+// wrote the slot in two steps would accept a counter twice, or lose its neighbour's.
+func TestWindowRace(t *testing.T) {
+	counters := raceRounds()
+	w := newWindow(DefaultWindow)
+	accepted := make([]atomic.Int32, counters)
+	inParallel(2, func(int) {
+		for ctr := range counters {
+			if w.peek(ctr) && w.commit(ctr) {
+				accepted[ctr].Add(1)
+			}
+		}
+	})
+	for ctr := range accepted {
+		if n := accepted[ctr].Load(); n != 1 {
+			t.Fatalf("counter %d was accepted %d times", ctr, n)
 		}
 	}
 }

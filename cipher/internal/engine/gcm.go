@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unsafe"
 )
 
 // TagSize is the length of a GCM tag in bytes.
@@ -60,8 +61,21 @@ func stdGCM(key []byte) (aead cipher.AEAD, err error) {
 // too short.
 func (g *GCM) Seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
 	dst = dst[:len(src)+TagSize]
-	if g.asm != nil {
-		g.asm.seal(dst, src, hi, lo, aad)
+	if k := g.asm; k != nil {
+		if !whole(src, aad) {
+			k.sealLong(dst, src, hi, lo, aad)
+			return
+		}
+		var job gcmJob
+		job.key = k
+		job.dst = &dst[0]
+		job.src = unsafe.SliceData(src)
+		job.n = len(src)
+		job.hi = uint64(hi)
+		job.lo = lo
+		job.aad = unsafe.SliceData(aad)
+		job.aadn = len(aad)
+		sealJobs(k.rk.kind(), &job, 1)
 		return
 	}
 	var nonce [12]byte
@@ -78,12 +92,27 @@ func (g *GCM) Open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
 		return false
 	}
 	dst = dst[:n]
-	if g.asm != nil {
-		if !g.asm.open(dst, src, hi, lo, aad) {
-			clear(dst)
-			return false
+	if k := g.asm; k != nil {
+		var ok bool
+		if whole(dst, aad) {
+			var job gcmJob
+			job.key = k
+			job.dst = unsafe.SliceData(dst)
+			job.src = &src[0]
+			job.n = n
+			job.hi = uint64(hi)
+			job.lo = lo
+			job.aad = unsafe.SliceData(aad)
+			job.aadn = len(aad)
+			openJobs(k.rk.kind(), &job, 1)
+			ok = job.ok == 1
+		} else {
+			ok = k.openLong(dst, src, hi, lo, aad)
 		}
-		return true
+		if !ok {
+			clear(dst)
+		}
+		return ok
 	}
 	var nonce [12]byte
 	putNonce(&nonce, hi, lo)
@@ -107,3 +136,30 @@ func putNonce(b *[12]byte, hi uint32, lo uint64) {
 	binary.BigEndian.PutUint32(b[:4], hi)
 	binary.BigEndian.PutUint64(b[4:], lo)
 }
+
+// gcmState is what a frame brings along that one call does not see: AAD longer
+// than one block, or earlier pieces of a long text.
+type gcmState struct {
+	y        [2]uint64 // GHASH state, byte-reflected
+	textBits uint64    // bits of text in earlier pieces
+	aadBits  uint64    // bits of AAD in all
+	blocks   uint64    // blocks of text in earlier pieces, a multiple of 256
+	skip     uint64    // 0: y still waits for the last AAD block; 16: y is complete
+}
+
+// gcmJob is one frame for a kernel, its lengths within what one call may take.
+// Set its fields one by one: a composite literal is built apart and copied in
+// wider words, which the kernel's loads then cannot take from the store queue.
+type gcmJob struct {
+	key      *gcmKey
+	dst, src *byte
+	n        int // bytes of text
+	hi, lo   uint64
+	aad      *byte
+	aadn     int // at most 16
+	st       *gcmState
+	ok       uint64 // set by open, 1 or 0
+}
+
+// whole says whether one call can take the frame as it is.
+func whole(text, aad []byte) bool { return len(aad) <= 16 && len(text) <= maxPiece }

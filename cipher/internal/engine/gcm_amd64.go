@@ -34,30 +34,6 @@ var (
 	_ = [1]struct{}{}[unsafe.Sizeof(GCMFrame{})-104]
 )
 
-// gcmState is what a frame brings along that one call does not see: AAD longer
-// than one block, or earlier pieces of a long text.
-type gcmState struct {
-	y        [2]uint64 // GHASH state, byte-reflected
-	textBits uint64    // bits of text in earlier pieces
-	aadBits  uint64    // bits of AAD in all
-	blocks   uint64    // blocks of text in earlier pieces, a multiple of 256
-	skip     uint64    // 0: y still waits for the last AAD block; 16: y is complete
-}
-
-// gcmJob is one frame for a kernel, its lengths within what one call may take.
-// Set its fields one by one: a composite literal is built apart and copied in
-// wider words, which the kernel's loads then cannot take from the store queue.
-type gcmJob struct {
-	key      *gcmKey
-	dst, src *byte
-	n        int // bytes of text
-	hi, lo   uint64
-	aad      *byte
-	aadn     int // at most 16
-	st       *gcmState
-	ok       uint64 // set by open, 1 or 0
-}
-
 //go:noescape
 func fieldMul(out, a, b *[2]uint64)
 
@@ -207,9 +183,6 @@ func (st *gcmState) advance(n int) {
 	st.textBits += uint64(n) * 8
 }
 
-// whole says whether one call can take the frame as it is.
-func whole(text, aad []byte) bool { return len(aad) <= 16 && len(text) <= maxPiece }
-
 func sealJobs(kind byte, jobs *gcmJob, count int) {
 	switch kind {
 	case avx512x128:
@@ -262,20 +235,8 @@ func (k *gcmKey) openBody(dst, src *byte, n int, hi uint32, lo uint64, st *gcmSt
 	}
 }
 
-func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
-	if whole(src, aad) {
-		var job gcmJob
-		job.key = k
-		job.dst = &dst[0]
-		job.src = unsafe.SliceData(src)
-		job.n = len(src)
-		job.hi = uint64(hi)
-		job.lo = lo
-		job.aad = unsafe.SliceData(aad)
-		job.aadn = len(aad)
-		sealJobs(k.rk.kind(), &job, 1)
-		return
-	}
+// sealLong is Seal for what one call cannot take.
+func (k *gcmKey) sealLong(dst, src []byte, hi uint32, lo uint64, aad []byte) {
 	var st gcmState
 	aad = k.begin(&st, len(src), aad)
 	for len(src) > maxPiece {
@@ -283,33 +244,12 @@ func (k *gcmKey) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	var job gcmJob
-	job.key = k
-	job.dst = &dst[0]
-	job.src = unsafe.SliceData(src)
-	job.n = len(src)
-	job.hi = uint64(hi)
-	job.lo = lo
-	job.aad = unsafe.SliceData(aad)
-	job.aadn = len(aad)
-	job.st = &st
+	job := gcmJob{key: k, dst: &dst[0], src: unsafe.SliceData(src), n: len(src), hi: uint64(hi), lo: lo, aad: unsafe.SliceData(aad), aadn: len(aad), st: &st}
 	sealJobs(k.rk.kind(), &job, 1)
 }
 
-func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
-	if whole(dst, aad) {
-		var job gcmJob
-		job.key = k
-		job.dst = unsafe.SliceData(dst)
-		job.src = &src[0]
-		job.n = len(dst)
-		job.hi = uint64(hi)
-		job.lo = lo
-		job.aad = unsafe.SliceData(aad)
-		job.aadn = len(aad)
-		openJobs(k.rk.kind(), &job, 1)
-		return job.ok == 1
-	}
+// openLong is Open for what one call cannot take; the tag is right behind src.
+func (k *gcmKey) openLong(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
 	var st gcmState
 	aad = k.begin(&st, len(dst), aad)
 	for len(dst) > maxPiece {
@@ -317,16 +257,7 @@ func (k *gcmKey) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	var job gcmJob
-	job.key = k
-	job.dst = unsafe.SliceData(dst)
-	job.src = &src[0]
-	job.n = len(dst)
-	job.hi = uint64(hi)
-	job.lo = lo
-	job.aad = unsafe.SliceData(aad)
-	job.aadn = len(aad)
-	job.st = &st
+	job := gcmJob{key: k, dst: unsafe.SliceData(dst), src: &src[0], n: len(dst), hi: uint64(hi), lo: lo, aad: unsafe.SliceData(aad), aadn: len(aad), st: &st}
 	openJobs(k.rk.kind(), &job, 1)
 	return job.ok == 1
 }

@@ -22,7 +22,7 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 	if a, _, _, _ := cpuid(0xd, 1); a&4 != 0 {
 		xgetbv1 = true
 	}
-	const upper = 1<<2 | 1<<6 | 1<<7
+	upper := uint32(1<<2 | 1<<6 | 1<<7)
 	if xgetbv1 {
 		regprobe.Dirty()
 		if regprobe.InUse()&upper != upper {
@@ -34,6 +34,13 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 	regprobe.Dump(&regs)
 	if regs[20][0] != 0xff || regs[3][63] != 0xff {
 		t.Fatal("the negative control left no mark")
+	}
+	if xgetbv1 {
+		// Dump cleared all by the same instructions as the kernels. Some CPUs call
+		// Z16-Z31 in use from then on all the same; those have no penalty for it.
+		if upper &^= regprobe.InUse() & (1 << 7); upper&(1<<7) == 0 {
+			t.Log("this CPU goes on calling Z16-Z31 in use when they are zero; their values are checked")
+		}
 	}
 	r := source(9)
 	for _, size := range []int{16, 32} {

@@ -5,14 +5,12 @@ package engine
 // These types have no kernels here: every key is of the generic tier, and
 // nothing below is reached.
 type (
-	gcmKey   struct{}
+	gcmKey   struct{ rk schedule }
 	schedule struct{}
 	xtsKey   struct{}
 )
 
-func newGCMKey([]byte, tier) *gcmKey                                { panic("engine: no kernels on this platform") }
-func (*gcmKey) seal(_, _ []byte, _ uint32, _ uint64, _ []byte)      {}
-func (*gcmKey) open(_, _ []byte, _ uint32, _ uint64, _ []byte) bool { return false }
+func newGCMKey([]byte, tier) *gcmKey { panic("engine: no kernels on this platform") }
 
 func newSchedule([]byte, tier) *schedule              { panic("engine: no kernels on this platform") }
 func (*schedule) ctr(_, _ []byte, _ uint32, _ uint64) {}
@@ -36,3 +34,9 @@ func shaFinish(_, _ *shaState, _ *byte, _ int, _ *[MACSize]byte) {
 
 func sealSome([]GCMFrame) int { return 0 }
 func openSome([]GCMFrame) int { return 0 }
+
+func (schedule) kind() byte                                             { return 0 }
+func sealJobs(byte, *gcmJob, int)                                       {}
+func openJobs(byte, *gcmJob, int)                                       {}
+func (*gcmKey) sealLong(_, _ []byte, _ uint32, _ uint64, _ []byte)      {}
+func (*gcmKey) openLong(_, _ []byte, _ uint32, _ uint64, _ []byte) bool { return false }
