@@ -1,6 +1,7 @@
 package channelkey
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -185,8 +186,20 @@ func service005(n uint16) (Service, bool) {
 	return 0, false
 }
 
-// entry returns the privileges of which a claim needs one to enter a service at
-// all.
+// EntryPrivileges returns the privileges of which a 006 or 007 must grant one to
+// let the claimed person into the claimed service; nil for formats and services
+// without privileges.
+func EntryPrivileges(f Format, c Claims) []Privilege {
+	switch {
+	case f == V006 && c.Service != Media && c.Service != RTM,
+		f == V007 && serviceNumber(c.Service) == 0,
+		f != V006 && f != V007:
+		return nil
+	}
+	return slices.Clone(entry(f, &c))
+}
+
+// entry is EntryPrivileges without a copy.
 func entry(f Format, c *Claims) []Privilege {
 	if f == V006 && c.Service == RTM {
 		return entryRTM006

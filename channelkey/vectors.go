@@ -17,7 +17,7 @@ const (
 // Report is the outcome of a vector file.
 type Report struct {
 	Kind   string
-	Arrays []ArrayReport // in the order of their names
+	Arrays []ArrayReport
 }
 
 // ArrayReport is the outcome of one array of a vector file.
@@ -28,7 +28,14 @@ type ArrayReport struct {
 	// that needed the switch of that name (an entry may need several).
 	Strict   int
 	Switches map[string]int
-	Failures []string // one line each, at most MaxFailures
+	Failures []VectorFailure // at most MaxFailures
+}
+
+// VectorFailure is one entry that failed: its place in the array and its "id".
+type VectorFailure struct {
+	Index int
+	ID    string
+	Err   error
 }
 
 // MaxFailures is how many failures an ArrayReport describes.
@@ -42,7 +49,7 @@ func (r *Report) Passed() (n int) {
 	return n
 }
 
-// Failed counts the entries that failed, and the arrays that are not known.
+// Failed counts the entries that failed.
 func (r *Report) Failed() (n int) {
 	for i := range r.Arrays {
 		n += r.Arrays[i].Failed
@@ -50,16 +57,16 @@ func (r *Report) Failed() (n int) {
 	return n
 }
 
-func (a *ArrayReport) fail(id string, err error) {
+func (a *ArrayReport) fail(index int, id string, err error) {
 	a.Failed++
 	if len(a.Failures) < MaxFailures {
-		a.Failures = append(a.Failures, id+": "+err.Error())
+		a.Failures = append(a.Failures, VectorFailure{index, id, err})
 	}
 }
 
 // RunVectors runs a vector file: a JSON object whose "kind" is one of the two
-// above and whose "vectors" are the entries. Any other array is a failure, and so
-// is a file without entries. The error says that it is no such file.
+// above and whose "vectors" are the entries. Any other array is an error, and so is
+// a file without entries: nobody would check them.
 func RunVectors(data []byte) (Report, error) {
 	var file map[string]json.RawMessage
 	if err := json.Unmarshal(data, &file); err != nil {
@@ -78,34 +85,22 @@ func RunVectors(data []byte) (Report, error) {
 	default:
 		return Report{}, fmt.Errorf("channelkey: vector file is of kind %q, want %s or %s", report.Kind, KindVectors, KindNegativeVectors)
 	}
-	if _, ok := file["vectors"]; !ok {
-		file["vectors"] = json.RawMessage("[]")
-	}
 	for name, raw := range file {
-		if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || trimmed[0] != '[' {
-			continue
+		if trimmed := bytes.TrimSpace(raw); len(trimmed) > 0 && trimmed[0] == '[' && name != "vectors" {
+			return Report{}, fmt.Errorf("channelkey: vector file has the unknown array %q", name)
 		}
-		a := ArrayReport{Name: name, Switches: map[string]int{}}
-		if name == "vectors" {
-			a.run(raw, run)
-		} else {
-			a.fail(name, fmt.Errorf("no such array is known"))
-		}
-		report.Arrays = append(report.Arrays, a)
 	}
-	sort.Slice(report.Arrays, func(i, j int) bool { return report.Arrays[i].Name < report.Arrays[j].Name })
+	var entries []json.RawMessage
+	if err := json.Unmarshal(file["vectors"], &entries); err != nil || len(entries) == 0 {
+		return Report{}, fmt.Errorf(`channelkey: vector file has no entries in "vectors"`)
+	}
+	a := ArrayReport{Name: "vectors", Switches: map[string]int{}}
+	a.run(entries, run)
+	report.Arrays = append(report.Arrays, a)
 	return report, nil
 }
 
-func (a *ArrayReport) run(raw json.RawMessage, run func(*vector, *ArrayReport) error) {
-	var entries []json.RawMessage
-	if err := json.Unmarshal(raw, &entries); err != nil {
-		a.fail(a.Name, err)
-		return
-	}
-	if len(entries) == 0 {
-		a.fail(a.Name, fmt.Errorf("the array is empty or missing"))
-	}
+func (a *ArrayReport) run(entries []json.RawMessage, run func(*vector, *ArrayReport) error) {
 	for n, raw := range entries {
 		v := vector{ID: fmt.Sprintf("entry %d", n)}
 		err := v.decode(raw)
@@ -113,7 +108,7 @@ func (a *ArrayReport) run(raw json.RawMessage, run func(*vector, *ArrayReport) e
 			err = run(&v, a)
 		}
 		if err != nil {
-			a.fail(v.ID, err)
+			a.fail(n, v.ID, err)
 			continue
 		}
 		a.Passed++
@@ -320,7 +315,7 @@ func (r *Report) Write(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 		for _, f := range a.Failures {
-			fmt.Fprintln(w, "  failed:", f)
+			fmt.Fprintf(w, "  failed: %s: %v\n", f.ID, f.Err)
 		}
 	}
 }

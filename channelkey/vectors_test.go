@@ -113,17 +113,20 @@ func TestVectorsCanFail(t *testing.T) {
 }
 
 func TestVectorFileForm(t *testing.T) {
-	for _, data := range []string{``, `[]`, `{}`, `{"kind":"sframe","vectors":[]}`, `{"kind":1}`} {
+	for _, data := range []string{
+		``, `[]`, `{}`, `{"kind":"sframe","vectors":[]}`, `{"kind":1}`,
+		`{"kind":"channelkey"}`,
+		`{"kind":"channelkey","vectors":[]}`,
+		`{"kind":"channelkey","vectors":{}}`,
+		`{"kind":"channelkey-negative","vectors":[{"format":"dk4","token":"","expect":"reject"}],"extra":[]}`,
+	} {
 		if _, err := RunVectors([]byte(data)); err == nil {
 			t.Errorf("%s is taken", data)
 		}
 	}
 	for _, data := range []string{
-		`{"kind":"channelkey"}`,
-		`{"kind":"channelkey","vectors":[]}`,
 		`{"kind":"channelkey","vectors":[1]}`,
 		`{"kind":"channelkey","vectors":[{"format":"dk4"}]}`,
-		`{"kind":"channelkey-negative","vectors":[{"format":"dk4","token":"","expect":"reject"}],"extra":[]}`,
 	} {
 		report, err := RunVectors([]byte(data))
 		if err != nil || report.Failed() == 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chanseal/chanseal/channelkey"
 	"github.com/chanseal/chanseal/cipher/ciphertest"
 )
 
@@ -20,7 +21,9 @@ const maxVectors = 64 << 20
 
 // vectorKinds are the kinds of vector files, by their top-level "kind".
 var vectorKinds = map[string]func(data []byte) (vectorReport, error){
-	ciphertest.KindSFrame: runSFrame,
+	ciphertest.KindSFrame:          runSFrame,
+	channelkey.KindVectors:         runChannelKeys,
+	channelkey.KindNegativeVectors: runChannelKeys,
 }
 
 // vectorReport is the outcome of a vector file.
@@ -36,6 +39,10 @@ type vectorArray struct {
 	Passed  int    `json:"passed"`
 	Failed  int    `json:"failed"`
 	Skipped int    `json:"skipped"`
+	// Channel keys: how many entries need no Legacy switch, and how many need the
+	// switch of that name (an entry may need several).
+	Strict   *int           `json:"strict,omitempty"`
+	Switches map[string]int `json:"switches,omitempty"`
 }
 
 type vectorFailure struct {
@@ -51,10 +58,29 @@ func runSFrame(data []byte) (vectorReport, error) {
 	}
 	out := vectorReport{Arrays: []vectorArray{}, Failures: []vectorFailure{}}
 	for _, a := range got.Arrays {
-		out.Arrays = append(out.Arrays, vectorArray{a.Array, a.Passed, a.Failed, a.Skipped})
+		out.Arrays = append(out.Arrays, vectorArray{Array: a.Array, Passed: a.Passed, Failed: a.Failed, Skipped: a.Skipped})
 	}
 	for _, f := range got.Failures {
 		out.Failures = append(out.Failures, vectorFailure{f.Array, f.Index, f.Reason})
+	}
+	return out, nil
+}
+
+func runChannelKeys(data []byte) (vectorReport, error) {
+	got, err := channelkey.RunVectors(data)
+	if err != nil {
+		return vectorReport{}, err
+	}
+	out := vectorReport{Arrays: []vectorArray{}, Failures: []vectorFailure{}}
+	for _, a := range got.Arrays {
+		row := vectorArray{Array: a.Name, Passed: a.Passed, Failed: a.Failed}
+		if got.Kind == channelkey.KindVectors {
+			row.Strict, row.Switches = &a.Strict, a.Switches
+		}
+		out.Arrays = append(out.Arrays, row)
+		for _, f := range a.Failures {
+			out.Failures = append(out.Failures, vectorFailure{a.Name, f.Index, f.ID + ": " + message(f.Err)})
+		}
 	}
 	return out, nil
 }
@@ -68,7 +94,11 @@ func (p *program) conformanceCommand() *cobra.Command {
 		Long: `Run files of test vectors against this program: ` + strings.Join(slices.Sorted(maps.Keys(vectorKinds)), ", ") + `.
 
 What a file holds is said by its top-level "kind". An unknown kind, and an array
-that nobody would check, is an error. The exit status is 1 if a vector failed.`,
+that nobody would check, is an error. The exit status is 1 if a vector failed.
+
+Valid channel keys run with the Legacy switches that they need, which are counted;
+channelkey-negative runs in strict mode: a key may rightly pass in the first and be
+refused in the second.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef(c, "%s: FILE is missing", c.CommandPath())
@@ -162,6 +192,12 @@ func (p *program) printVectors(r vectorReport) error {
 	fmt.Fprintf(p.stdout, "%s: %s\n", printable(r.File), r.Kind)
 	for _, a := range r.Arrays {
 		fmt.Fprintf(t, "  %s\t%s\n", a.Array, counts(a.Passed, a.Failed, a.Skipped))
+		if a.Strict != nil {
+			fmt.Fprintf(t, "    strict\t%d\n", *a.Strict)
+			for _, name := range legacyNames() {
+				fmt.Fprintf(t, "    needs %s\t%d\n", name, a.Switches[name])
+			}
+		}
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -25,15 +25,16 @@ type output struct {
 
 	file *os.File    // nil: stdout
 	tmp  string      // "" : written to directly
-	mode fs.FileMode // of the file that is replaced; 0: none
+	mode fs.FileMode // that it gets when it is whole; 0: as it was made
 }
 
 // target is an output before anything is made.
 type target struct {
-	path   string
-	stdout bool
-	force  bool
-	info   os.FileInfo // of what is there; nil: nothing
+	path    string
+	stdout  bool
+	force   bool
+	private bool        // mode 0600, also in place of another file
+	info    os.FileInfo // of what is there; nil: nothing
 }
 
 // newTarget checks what an output is to be, before any work is done. It makes nothing.
@@ -92,7 +93,11 @@ func (p *program) create(t *target) (*output, error) {
 	var random [6]byte
 	rand.Read(random[:])
 	o.tmp = filepath.Join(filepath.Dir(t.path), "."+filepath.Base(t.path)+"."+hex.EncodeToString(random[:])+".tmp")
-	f, err := os.OpenFile(o.tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	mode := fs.FileMode(0o666)
+	if t.private {
+		mode, o.mode = 0o600, 0o600
+	}
+	f, err := os.OpenFile(o.tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return nil, fileError(t.path, err)
 	}

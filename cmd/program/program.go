@@ -141,7 +141,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 
 	root.AddCommand(
 		p.sealCommand(), p.openCommand(), p.inspectCommand(),
-		p.channelCommand(),
+		p.channelCommand(), p.tokenCommand(),
 		p.demoCommand(), p.conformanceCommand(), p.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupProgram)

@@ -136,6 +136,16 @@ var shapes = map[string]func() any{
 	"inspect":     func() any { return new(inspectJSON) },
 	"version":     func() any { return new(versionJSON) },
 	"conformance": func() any { return new(vectorTotals) },
+	"token":       func() any { return new(tokenJSON) },
+	"verdict": func() any {
+		return new(struct {
+			Accepted *bool  `json:"accepted"`
+			Format   string `json:"format"`
+			grantJSON
+			refusalJSON
+		})
+	},
+	"refusal": func() any { return new(refusalJSON) },
 }
 
 type channelShape struct {
