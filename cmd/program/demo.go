@@ -37,6 +37,7 @@ func demoSteps() []demoStep {
 		{"change it, and cut it off", (*demo).tamper},
 		{"rotate the channel", (*demo).rotate},
 		{"forget the first epoch", (*demo).forget},
+		{"issue a channel key, and let its holder in until the end of service", (*demo).door},
 		{"measure what sealing costs", (*demo).measure},
 	}
 }
@@ -80,7 +81,8 @@ type demo struct {
 	out io.Writer
 	dir string // all files are in it
 
-	clip *clip // the recording in clear
+	clip   *clip  // the recording in clear
+	stdout string // of the command shown last
 }
 
 func (d *demo) runAll(steps []demoStep) error {
@@ -131,8 +133,16 @@ func (d *demo) command(args ...string) (code int, stdout, stderr string) {
 
 // show runs a command, shows it with all it prints, and wants this exit status.
 func (d *demo) show(want int, args ...string) error {
-	fmt.Fprintf(d.out, "   $ chanseal %s\n", strings.ReplaceAll(strings.Join(args, " "), "./", ""))
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = strings.TrimPrefix(a, "./")
+		if len(a) > 64 {
+			words[i] = a[:24] + "…"
+		}
+	}
+	fmt.Fprintf(d.out, "   $ chanseal %s\n", strings.Join(words, " "))
 	code, stdout, stderr := d.command(args...)
+	d.stdout = stdout
 	for line := range strings.Lines(stdout + stderr) {
 		fmt.Fprintf(d.out, "     %s\n", strings.TrimRight(line, "\n"))
 	}

@@ -62,6 +62,9 @@ func TestDemoNotices(t *testing.T) {
 				return d.show(exitAuth, "open", "--channel", "stage", "-o", "./x.webm", "./talk.sealed.mkv")
 			}}
 		}, "exit status 0, want 3"},
+		{"a project's file is overwritten", 8, func(d *demo) demoStep {
+			return write("app.json", func() []byte { return nil })
+		}, "exit status 1, want 0"},
 		{"something was written", 1, func(d *demo) demoStep {
 			return demoStep{"spoil", func(d *demo) error { return d.absent("ring") }}
 		}, "was written"},
