@@ -29,7 +29,6 @@ type head007 struct {
 	appID                  string
 	issued, lifetime, salt uint32
 	services               int
-	at                     int // where the services begin
 }
 
 func split007(payload string) (h head007, r reader, err error) {
@@ -41,8 +40,8 @@ func split007(payload string) (h head007, r reader, err error) {
 	h.body = r.rest()
 	h.appID = r.str()
 	h.issued, h.lifetime, h.salt = r.u32(), r.u32(), r.u32()
-	h.services = r.count(4)
-	h.at = r.at
+	h.services = int(r.u16()) // that many must follow, or are opaque
+
 	if r.bad >= 0 {
 		return h, r, malformedPayload(V007, r.bad, "a field does not fit")
 	}

@@ -22,7 +22,7 @@ type GateConfig struct {
 	// entry is refused.
 	Replace bool
 	// ShareWildcards lets several users be inside with one card that is for
-	// everybody (uid 0, dk1), and keeps no record of such cards.
+	// everybody (uid 0, dk1); such cards are never replayed, but can be revoked.
 	ShareWildcards bool
 	// WarnBefore is how long before the end of service WillExpire comes, in whole
 	// seconds; 0 for 30 seconds, negative for never.
@@ -98,7 +98,7 @@ type person struct {
 type session struct {
 	person
 	id         uint64
-	card       CardID // zero: not remembered
+	card       CardID // zero: none
 	end        int64  // unix seconds, 0 for none
 	entryUntil int64  // of the card
 	due        int64
@@ -106,7 +106,11 @@ type session struct {
 	cert       uint8
 	static     bool
 	wildcard   bool
+	shared     bool // others may be inside with the same card
 }
+
+// tracked reports whether the card admits one session at a time.
+func (s *session) tracked() bool { return s.card != CardID{} && !s.shared }
 
 // Pass is the proof of being inside that Enter gives; Leave and Renew want it
 // back. It names one session, so that the late Leave of a connection that was
@@ -200,8 +204,8 @@ func (g *Gate) enter(card string, c Claims) (Pass, error) {
 		return Pass{}, err
 	}
 	s := &session{card: grant.CardID(), end: grant.ServiceEnd, entryUntil: grant.EntryUntil,
-		cert: grant.cert, static: static, wildcard: grant.Wildcard}
-	if static || g.cfg.ShareWildcards && grant.Wildcard {
+		cert: grant.cert, static: static, wildcard: grant.Wildcard, shared: g.cfg.ShareWildcards && grant.Wildcard}
+	if static {
 		s.card = CardID{}
 	}
 
@@ -293,7 +297,7 @@ func (g *Gate) barred(s *session, channel string, user User) error {
 	if g.records.revoked(s.card, g.certificate(s), channel, user, now) {
 		return refuse(Revoked, 0)
 	}
-	if s.card != (CardID{}) {
+	if s.tracked() {
 		if g.cards[s.card] != nil || g.records.spent(s.card, now) {
 			return refuse(Replayed, 0)
 		}
@@ -322,7 +326,7 @@ func (g *Gate) insert(s *session, c *Claims) {
 	s.id = g.lastID
 	s.person = person{r, User(strings.Clone(string(c.User)))}
 	g.people[s.person] = s
-	if s.card != (CardID{}) {
+	if s.tracked() {
 		g.cards[s.card] = s
 	}
 	g.plan(s)
@@ -332,7 +336,7 @@ func (g *Gate) insert(s *session, c *Claims) {
 func (g *Gate) remove(s *session) {
 	g.due.remove(s)
 	delete(g.people, s.person)
-	if s.card != (CardID{}) {
+	if s.tracked() {
 		delete(g.cards, s.card)
 	}
 	if s.room.inside--; s.room.inside == 0 {
@@ -346,7 +350,7 @@ func (g *Gate) putOut(s *session, why Reason, now time.Time) {
 		g.records.put(spentKey(s.card), s.entryUntil+spentMargin)
 	}
 	g.remove(s)
-	g.events.add(Event{Kind: PutOut, Time: now, Reason: why, Pass: s.pass(nil)})
+	g.events.addOut(PutOut, s, why, now)
 }
 
 // Leave ends a session. It reports false if that session is not inside any more.
@@ -358,7 +362,7 @@ func (g *Gate) Leave(p Pass) bool {
 		return false
 	}
 	g.remove(s)
-	g.events.add(Event{Kind: Left, Pass: s.pass(nil)})
+	g.events.addOut(Left, s, 0, time.Time{})
 	return true
 }
 
@@ -389,8 +393,8 @@ func (g *Gate) renew(p Pass, card string, c Claims) (Pass, error) {
 	if err != nil {
 		return Pass{}, err
 	}
-	next := session{card: grant.CardID(), cert: grant.cert, static: static}
-	if static || g.cfg.ShareWildcards && grant.Wildcard {
+	next := session{card: grant.CardID(), cert: grant.cert, static: static, shared: g.cfg.ShareWildcards && grant.Wildcard}
+	if static {
 		next.card = CardID{}
 	}
 	var spent CardID
@@ -420,12 +424,12 @@ func (g *Gate) renew(p Pass, card string, c Claims) (Pass, error) {
 			}
 			g.records.put(spentKey(s.card), s.entryUntil+spentMargin)
 		}
-		if s.card != (CardID{}) {
+		if s.tracked() {
 			delete(g.cards, s.card)
 		}
-		s.card, s.cert, s.static, s.wildcard = next.card, next.cert, static, grant.Wildcard
+		s.card, s.shared, s.cert, s.static, s.wildcard = next.card, next.shared, next.cert, static, grant.Wildcard
 		s.end, s.entryUntil = grant.ServiceEnd, grant.EntryUntil
-		if s.card != (CardID{}) {
+		if s.tracked() {
 			g.cards[s.card] = s
 		}
 		g.plan(s)
@@ -438,7 +442,7 @@ func (g *Gate) renew(p Pass, card string, c Claims) (Pass, error) {
 
 // mustSpend reports whether a card that is given up could still open the door.
 func (g *Gate) mustSpend(s *session) bool {
-	return s.card != (CardID{}) && time.Now().Unix() < s.entryUntil
+	return s.tracked() && time.Now().Unix() < s.entryUntil
 }
 
 // spend writes down durably that a card is worth no more.

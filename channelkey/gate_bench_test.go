@@ -1,6 +1,7 @@
 package channelkey
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"testing"
@@ -98,5 +99,50 @@ func TestGateRealClock(t *testing.T) {
 	t.Logf("at most %v late one by one, %v in a crowd of %d", worst[false], worst[true], crowd)
 	if worst[false] > 50*time.Millisecond {
 		t.Errorf("put out %v late", worst[false])
+	}
+}
+
+// BenchmarkGatePutOut is a crowd whose service ends in one second: the time until the
+// last of them is out, and until the reader of the events knows of all.
+func BenchmarkGatePutOut(b *testing.B) {
+	for _, listen := range []bool{false, true} {
+		b.Run(fmt.Sprintf("op=put-out/crowd=100000/events=%v", listen), func(b *testing.B) {
+			d := newDesk(b)
+			var state, events time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				g := newGate(b, func(c *GateConfig) { c.WarnBefore = -1 })
+				fill(b, g, d, time.Hour)
+				told := make(chan struct{})
+				if listen {
+					stream := g.Events()
+					go func() {
+						defer close(told)
+						for range crowd {
+							<-stream
+						}
+					}()
+				} else {
+					close(told)
+				}
+				then := time.Now().Add(2 * time.Hour)
+				runtime.GC()
+				b.StartTimer()
+				begun := time.Now()
+				for more := true; more; {
+					g.mu.Lock()
+					more = g.tickSome(then)
+					g.mu.Unlock()
+				}
+				state += time.Since(begun)
+				<-told
+				events += time.Since(begun)
+				b.StopTimer()
+				g.Close()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(state.Milliseconds())/float64(b.N), "ms-state")
+			b.ReportMetric(float64(events.Milliseconds())/float64(b.N), "ms-told")
+		})
 	}
 }

@@ -63,6 +63,24 @@ func (q *schedule) remove(s *session) {
 	s.next, s.prev, s.due = nil, nil, 0
 }
 
+// takeSome takes at most n sessions off the list of a second. They are chained by
+// next and in no list any more.
+func (q *schedule) takeSome(second int64, n int) *session {
+	first := q.lists[second]
+	last := first
+	for s := first; s != nil && n > 0; s, n = s.next, n-1 {
+		s.prev, s.due = nil, 0
+		last = s
+	}
+	if rest := last.next; rest != nil {
+		last.next, rest.prev = nil, nil
+		q.lists[second] = rest
+	} else {
+		delete(q.lists, second)
+	}
+	return first
+}
+
 // tidy throws out seconds whose lists are gone, once they are the most.
 func (q *schedule) tidy() {
 	if len(q.seconds) < 2*len(q.lists)+64 {
@@ -153,19 +171,22 @@ func (g *Gate) tick() time.Duration {
 
 // tickSome handles a batch of sessions and reports whether more may be due.
 func (g *Gate) tickSome(now time.Time) bool {
-	for range batch {
+	for left := batch; left > 0; {
 		second, ok := g.due.first()
 		if !ok || second > now.Unix() {
 			return false
 		}
-		s := g.due.lists[second]
-		if s.end <= now.Unix() {
-			g.putOut(s, ServiceEnded, now)
-			continue
+		for s := g.due.takeSome(second, left); s != nil; left-- {
+			next := s.next
+			s.next = nil
+			if s.end <= now.Unix() {
+				g.putOut(s, ServiceEnded, now)
+			} else {
+				g.events.add(Event{Kind: WillExpire, Time: now, Pass: s.pass(nil)})
+				g.due.add(s, s.end)
+			}
+			s = next
 		}
-		g.due.remove(s)
-		g.events.add(Event{Kind: WillExpire, Time: now, Pass: s.pass(nil)})
-		g.due.add(s, s.end)
 	}
 	return true
 }

@@ -42,40 +42,107 @@ type Event struct {
 // the chance to stay, if the event got lost.
 func (k EventKind) mustArrive() bool { return k == WillExpire || k == PutOut }
 
-// eventQueue holds the events that the reader has not taken yet. Nothing is kept
+// eventQueue holds the events that the reader has not taken yet, in pieces that are
+// never copied, so that a crowd's events cost little under the lock. Nothing is kept
 // before somebody asks for events.
 type eventQueue struct {
-	out     chan Event
-	waiting []Event
-	backlog int
-	missed  int
-	ready   chan struct{}
+	out         chan Event
+	first, last *eventPiece
+	waiting     int
+	backlog     int
+	missed      int
+	ready       chan struct{}
+}
+
+// eventPiece is a part of the queue.
+type eventPiece struct {
+	events []waitingEvent
+	next   *eventPiece
+}
+
+// waitingEvent is an Event to be. What it tells of somebody who is out is in the
+// session itself, which nobody changes any more.
+type waitingEvent struct {
+	pass   *Pass
+	out    *session // instead of pass
+	time   time.Time
+	missed int
+	kind   EventKind
+	reason Reason
+}
+
+const pieceLen = 128
+
+// event is what the reader gets.
+func (w *waitingEvent) event() Event {
+	e := Event{Kind: w.kind, Time: w.time, Reason: w.reason, Missed: w.missed}
+	if w.out != nil {
+		e.Pass = w.out.pass(nil)
+	} else {
+		e.Pass = *w.pass
+	}
+	return e
 }
 
 // add appends an event. If the reader is behind by the backlog, only those are
 // kept that must arrive: there can be two of these for each session, and sessions
 // are bounded.
 func (q *eventQueue) add(e Event) {
+	if q.wants(e.Kind) {
+		pass := e.Pass
+		q.push(waitingEvent{kind: e.Kind, reason: e.Reason, time: e.Time, pass: &pass})
+	}
+}
+
+// addOut appends the event of a session that has been removed.
+func (q *eventQueue) addOut(kind EventKind, s *session, why Reason, now time.Time) {
+	if q.wants(kind) {
+		q.push(waitingEvent{kind: kind, reason: why, time: now, out: s})
+	}
+}
+
+// wants reports whether an event is to be kept, and counts it if not.
+func (q *eventQueue) wants(kind EventKind) bool {
 	if q.out == nil {
-		return
+		return false
 	}
-	if len(q.waiting) >= q.backlog && !e.Kind.mustArrive() {
+	if q.waiting >= q.backlog && !kind.mustArrive() {
 		q.missed++
-		return
+		return false
 	}
-	if e.Time.IsZero() {
-		e.Time = time.Now()
+	return true
+}
+
+func (q *eventQueue) push(w waitingEvent) {
+	if w.time.IsZero() {
+		w.time = time.Now()
 	}
-	e.Missed, q.missed = q.missed, 0
-	q.waiting = append(q.waiting, e)
+	w.missed, q.missed = q.missed, 0
+	switch {
+	case q.last == nil:
+		q.first = &eventPiece{}
+		q.last = q.first
+	case len(q.last.events) == pieceLen:
+		q.last.next = &eventPiece{events: make([]waitingEvent, 0, pieceLen)}
+		q.last = q.last.next
+	}
+	q.last.events = append(q.last.events, w)
+	q.waiting++
 	select {
 	case q.ready <- struct{}{}:
 	default:
 	}
 }
 
+// take returns what waits, and empties the queue.
+func (q *eventQueue) take() *eventPiece {
+	first := q.first
+	q.first, q.last, q.waiting = nil, nil, 0
+	return first
+}
+
 // full reports whether the reader is so far behind that nobody should come in.
-func (q *eventQueue) full(limit int) bool { return len(q.waiting) >= limit }
+func (q *eventQueue) full(limit int) bool { return q.waiting >= limit }
 
 // Events returns the stream of events, in the order in which they happened, from
 // the first call on; every call returns the same channel, which Close closes. Read
@@ -86,7 +153,7 @@ func (g *Gate) Events() <-chan Event {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.events.out == nil {
-		g.events.out = make(chan Event, 64)
+		g.events.out = make(chan Event, 256)
 		g.events.ready = make(chan struct{}, 1)
 		g.events.backlog = g.cfg.EventBacklog
 		if g.closed {
@@ -103,23 +170,24 @@ func (g *Gate) pump() {
 	defer close(g.events.out)
 	for {
 		g.mu.Lock()
-		events := g.events.waiting
-		g.events.waiting = nil
+		piece := g.events.take()
 		g.mu.Unlock()
-		for _, e := range events {
+		if piece == nil {
 			select {
-			case g.events.out <- e:
+			case <-g.events.ready:
+				continue
 			case <-g.done:
 				return
 			}
 		}
-		if len(events) > 0 {
-			continue
-		}
-		select {
-		case <-g.events.ready:
-		case <-g.done:
-			return
+		for ; piece != nil; piece = piece.next {
+			for i := range piece.events {
+				select {
+				case g.events.out <- piece.events[i].event():
+				case <-g.done:
+					return
+				}
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -269,14 +270,48 @@ func (g *Gate) bar(key string, until int64) error {
 	}
 	g.records.put(key, until)
 	now := time.Now()
-	var only records // the new one alone
-	only.put(key, until)
-	for _, s := range g.people {
-		if only.revoked(s.card, g.certificate(s), s.room.channel, s.user, now.Unix()) {
-			g.putOut(s, Revoked, now)
-		}
+	r, _ := revocation(key, until)
+	for s := range g.met(&r) {
+		g.putOut(s, Revoked, now)
 	}
 	return nil
+}
+
+// met yields the sessions that a revocation is about; they may be removed meanwhile.
+// A user, and a card that is not shared, are looked up; the others take a look at all
+// who are inside.
+func (g *Gate) met(r *Revocation) iter.Seq[*session] {
+	return func(yield func(*session) bool) {
+		switch {
+		case r.Card != CardID{}:
+			if s := g.cards[r.Card]; s != nil {
+				yield(s)
+				return
+			}
+			for _, s := range g.people { // who came in with a card that is shared
+				if s.shared && s.card == r.Card && !yield(s) {
+					return
+				}
+			}
+		case r.User != "":
+			for _, room := range g.rooms {
+				s := g.people[person{room, r.User}]
+				if s != nil && (r.Channel == "" || r.Channel == room.channel) && !yield(s) {
+					return
+				}
+			}
+		default:
+			for _, s := range g.people {
+				met := s.room.channel == r.Channel
+				if r.Channel == "" {
+					met = g.certificate(s) == r.Certificate
+				}
+				if met && !yield(s) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Revocations returns what is revoked now, in no order.

@@ -492,7 +492,7 @@ func TestGateLimits(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		g.mu.Lock()
-		waiting := len(g.events.waiting)
+		waiting := g.events.waiting
 		g.mu.Unlock()
 		if waiting > 3+2*2 {
 			t.Errorf("%d events wait", waiting)
@@ -631,4 +631,53 @@ func (s *memoryStore) Load(yield func(key []byte, until time.Time) error) error 
 		}
 	}
 	return nil
+}
+
+// A card that is shared is no replay, and can be revoked; a revocation meets those it
+// names and nobody else, whatever they are inside of.
+func TestGateRevokeMeets(t *testing.T) {
+	bubble(t, func(c *GateConfig) { c.ShareWildcards = true }, func(t *testing.T, g *Gate, d *desk, events func() string) {
+		shared := d.card("ABC", Anybody, 0)
+		card, err := Parse(shared, Legacy{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			enter(t, g, shared, in("ABC", UID(uint32(n+1))))
+		}
+		alone := enter(t, g, d.card("ABC", UID(9), 0), in("ABC", UID(9)))
+		login, err := d.issuer.Mint(Messaging(UID(1), time.Now(), time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		enter(t, g, login, Claims{User: UID(1), Service: RTM})
+		events()
+
+		until := time.Now().Add(time.Hour)
+		for _, step := range []struct {
+			r    Revocation
+			left int
+		}{
+			{Revocation{Card: CardID{1}}, 5},
+			{Revocation{Certificate: CertificateID{1}}, 5},
+			{Revocation{User: UID(77)}, 5},
+			{Revocation{Channel: "hall"}, 5},
+			{Revocation{Channel: "hall", User: UID(1)}, 5},
+			{Revocation{Card: card.ID()}, 2},
+			{Revocation{User: UID(1)}, 1},
+			{Revocation{Card: alone.Card}, 0},
+		} {
+			step.r.Until = until
+			if err := g.Revoke(step.r); err != nil {
+				t.Fatal(err)
+			}
+			if g.Len() != step.left {
+				t.Fatalf("%+v: %d inside, want %d", step.r, g.Len(), step.left)
+			}
+		}
+		_, err = g.Enter(shared, in("ABC", UID(4)))
+		wantReason(t, err, Revoked)
+		_, err = g.Enter(login, Claims{User: UID(1), Service: RTM})
+		wantReason(t, err, Revoked)
+	})
 }

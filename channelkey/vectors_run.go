@@ -50,7 +50,7 @@ func runPositive(v *vector, a *ArrayReport) error {
 // positive checks one valid key with the given switches.
 func (v *vector) positive(l Legacy) error {
 	for _, raw := range []*int64{v.RandomIntRaw, v.UIDRaw} {
-		if raw == nil {
+		if raw == nil || raw == v.UIDRaw && v.format == DK1 { // a dk1 has no uid
 			continue
 		}
 		n, err := Uint32(*raw, l)
