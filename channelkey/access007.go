@@ -51,19 +51,23 @@ func split007(payload string) (h head007, r reader, err error) {
 // errUnknownService stops the reading of a 007: what follows has no known length.
 var errUnknownService = errors.New("unknown service")
 
-// services007 reads the services. At an unknown one it stops with
-// errUnknownService and r stands before it.
-func services007(r *reader, n int) ([]Grant007, error) {
-	all := make([]Grant007, 0, min(n, 16))
+// services007 reads the services, and appends them to all and their privileges to
+// privileges, which may be nil. At an unknown one it stops with errUnknownService and
+// r stands before it.
+func services007(r *reader, n int, all []Grant007, privileges []PrivilegeLife) ([]Grant007, []PrivilegeLife, error) {
 	for range n {
 		at := r.at
 		number := r.u16()
 		service, ok := service007(number)
 		if r.bad < 0 && !ok {
 			r.at = at
-			return all, errUnknownService
+			return all, privileges, errUnknownService
 		}
-		s := Grant007{Service: service, Privileges: r.privileges()}
+		s := Grant007{Service: service}
+		begin := len(privileges)
+		if privileges = r.privileges(privileges); len(privileges) > begin {
+			s.Privileges = privileges[begin:len(privileges):len(privileges)]
+		}
 		row := &serviceRows[service]
 		if row.channel {
 			s.Channel = r.str()
@@ -82,25 +86,21 @@ func services007(r *reader, n int) ([]Grant007, error) {
 		}
 		all = append(all, s)
 	}
-	return all, r.end(V007)
+	return all, privileges, r.end(V007)
 }
 
 // privileges reads a map of privileges; one that comes twice is refused.
-func (r *reader) privileges() []PrivilegeLife {
+func (r *reader) privileges(all []PrivilegeLife) []PrivilegeLife {
 	n := r.count(6)
-	if n == 0 {
-		return nil
-	}
 	if n > maxPrivileges {
 		r.fail(r.at)
-		return nil
+		return all
 	}
-	all := make([]PrivilegeLife, 0, n)
-	highest := Privilege(0)
+	begin, highest := len(all), Privilege(0)
 	for range n {
 		at := r.at
 		p := PrivilegeLife{Privilege(r.u16()), r.u32()}
-		if p.Privilege <= highest && slices.ContainsFunc(all, func(x PrivilegeLife) bool { return x.Privilege == p.Privilege }) {
+		if p.Privilege <= highest && slices.ContainsFunc(all[begin:], func(x PrivilegeLife) bool { return x.Privilege == p.Privilege }) {
 			r.fail(at)
 		}
 		highest = max(highest, p.Privilege)
@@ -120,7 +120,7 @@ func parse007(token string) (Card, error) {
 	}
 	c := Card{Format: V007, AppID: h.appID, Issued: h.issued, Expires: h.lifetime, Random: h.salt}
 	copy(c.signature[:], h.signature)
-	c.Services, err = services007(&r, h.services)
+	c.Services, _, err = services007(&r, h.services, []Grant007{}, nil)
 	if err == errUnknownService {
 		c.Opaque = []byte(r.rest())
 		return c, nil
@@ -284,7 +284,11 @@ func (v *Verifier) verify007(g *Grant, token string, c *Claims) (err error) {
 	if c.Service == Opaque {
 		return v.accessTimes(g, int64(h.issued), nil, nil, c)
 	}
-	services, err := services007(&r, h.services)
+	services, privileges, err := services007(&r, h.services, w.services[:0], w.privileges[:0])
+	defer func() {
+		clear(services) // their strings are of the payload
+		w.services, w.privileges = services, privileges
+	}()
 	if err == errUnknownService {
 		return refuse(UnknownService, V007)
 	}

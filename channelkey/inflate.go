@@ -167,6 +167,27 @@ var (
 // compressed reads literals and copies up to the end of the block.
 func (f *inflater) compressed(literals, distances *huffman) error {
 	for {
+		// 1. Literals with short codes, which are most of all, with the bits in
+		// registers.
+		out, acc, n := f.out, f.bits.acc, f.bits.n
+		for len(out) < f.max {
+			if n < maxCodeBits {
+				f.bits.acc, f.bits.n = acc, n
+				f.bits.fill()
+				acc, n = f.bits.acc, f.bits.n
+			}
+			e := literals.fast[acc&(1<<fastBits-1)]
+			size := uint(e & 15)
+			if size == 0 || size > n || e >= 256<<4 {
+				break
+			}
+			out = append(out, byte(e>>4))
+			acc >>= size
+			n -= size
+		}
+		f.out, f.bits.acc, f.bits.n = out, acc, n
+
+		// 2. Anything else.
 		symbol, ok := f.bits.symbol(literals)
 		switch {
 		case !ok:

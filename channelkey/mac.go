@@ -22,7 +22,10 @@ type work struct {
 	msg     []byte // what is signed
 	payload []byte // decoded from base64
 	plain   []byte // inflated
-	sum     [64]byte
+	// the services of a 007, and their privileges
+	services   []Grant007
+	privileges []PrivilegeLife
+	sum        [64]byte
 }
 
 // sign returns the MAC of w.msg, valid until the next call.
@@ -55,6 +58,9 @@ func (s *signer) put(w *work) {
 	}
 	if cap(w.plain) > maxKept {
 		w.plain = nil
+	}
+	if cap(w.services) > maxKept/64 || cap(w.privileges) > maxKept/8 {
+		w.services, w.privileges = nil, nil
 	}
 	s.pool.Put(w)
 }
