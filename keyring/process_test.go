@@ -21,8 +21,8 @@ import (
 )
 
 var (
-	kills = flag.Int("kills", 8, "how often TestKilled kills a process")
-	long  = flag.Bool("long", false, "run the long forms of the tests")
+	long  = flag.Bool("long", os.Getenv("CHANSEAL_LONG") != "", "run the long forms of the tests")
+	kills = flag.Int("kills", 0, "how often TestKilled kills a process (default 8; 1,000 in the long form)")
 )
 
 // The test binary is also the processes of these tests: childEnv says which.
@@ -229,12 +229,19 @@ func killed(t *testing.T, rounds int, mode string) (acked, lost, twice int) {
 // TestKilled kills a process that rotates and makes Senders: no epoch that was
 // acknowledged is lost, no instance comes twice.
 func TestKilled(t *testing.T) {
-	acked, lost, twice := killed(t, *kills, "durable")
-	t.Logf("%d kills: %d acknowledged, %d lost, %d instances twice", *kills, acked, lost, twice)
-	if acked < *kills || lost > 0 || twice > 0 {
+	rounds := *kills
+	switch {
+	case rounds == 0 && *long:
+		rounds = 1000
+	case rounds == 0:
+		rounds = 8
+	}
+	acked, lost, twice := killed(t, rounds, "durable")
+	t.Logf("%d kills: %d acknowledged, %d lost, %d instances twice", rounds, acked, lost, twice)
+	if acked < rounds || lost > 0 || twice > 0 {
 		t.Fail()
 	}
-	acked, lost, twice = killed(t, max(5, *kills/10), "early")
+	acked, lost, twice = killed(t, max(5, rounds/10), "early")
 	t.Logf("negative control, acknowledged before it is written: %d acknowledged, %d lost, %d instances twice", acked, lost, twice)
 	if lost+twice == 0 {
 		t.Error("the test does not notice a store that acknowledges too early")

@@ -14,7 +14,7 @@ import (
 	"github.com/chanseal/chanseal/keyring/boltstore"
 )
 
-var long = flag.Bool("long", false, "run the long forms of the tests")
+var long = flag.Bool("long", os.Getenv("CHANSEAL_LONG") != "", "run the long forms of the tests")
 
 // plainKEK wraps nothing: for tests that are not about wrapping.
 type plainKEK struct{}
