@@ -37,6 +37,7 @@ const (
 	idFlagLacing          ebml.ID = 0x9C
 	idCodecID             ebml.ID = 0x86
 	idCodecPrivate        ebml.ID = 0x63A2
+	idContentEncodings    ebml.ID = 0x6D80
 	idDefaultDuration     ebml.ID = 0x23E383
 	idCodecDelay          ebml.ID = 0x56AA
 	idSeekPreRoll         ebml.ID = 0x56BB

@@ -19,6 +19,7 @@ const (
 	blockKey         = 0x80 // SimpleBlock only; reserved in a Block
 	blockInvisible   = 0x08
 	blockLacing      = 0x06
+	blockLacingXiph  = 0x02
 	blockDiscardable = 0x01 // SimpleBlock only; reserved in a Block
 
 	blockExtras = blockInvisible // of Data's first byte: that flag is in Item.Flags always
@@ -117,6 +118,7 @@ func (r *mkvReader) simpleBlock(item *Item, b []byte, offset int64) error {
 	}
 	b[k.at] = k.flags &^ (blockKey | blockInvisible | blockDiscardable)
 	item.Data = b[k.at:]
+	item.Span = r.known[k.track].spanOf(k.flags&blockLacing, b[k.at+1:])
 	return nil
 }
 
@@ -190,6 +192,9 @@ func (r *mkvReader) blockGroup(item *Item, body []byte, offset int64) error {
 	} else {
 		item.References = r.refs
 	}
+	if !hasDuration {
+		item.Span = r.known[k.track].spanOf(k.flags&blockLacing, blockBody[k.at+1:])
+	}
 	first := k.flags &^ blockInvisible
 	if len(r.extras) == 0 {
 		blockBody[k.at] = first
@@ -215,7 +220,7 @@ func (r *mkvReader) place(item *Item, k block, offset int64) error {
 	}
 	item.Kind, item.Track = KindFrame, k.track
 	item.Timestamp = r.clusterTime + int64(k.relative) // parse of Timestamp left room for it
-	item.Flags = 0
+	item.Flags, item.Span = 0, 0
 	if k.flags&blockInvisible != 0 {
 		item.Flags |= FlagInvisible
 	}

@@ -101,30 +101,31 @@ func parseInfo(info *Info, body []byte, base int64) error {
 	return err
 }
 
-// parseTracks reads the Segment's Tracks into info (RFC 9559, Section 5.1.4).
-func parseTracks(info *Info, body []byte, base int64) error {
-	seen := make(map[uint64]bool)
+// parseTracks reads the Segment's Tracks (RFC 9559, Section 5.1.4).
+func (r *mkvReader) parseTracks(body []byte, base int64) error {
 	return children(body, base, func(id ebml.ID, body []byte, base int64) error {
 		if id != idTrackEntry {
 			return nil
 		}
-		t, err := parseTrack(body, base)
+		t, known, err := parseTrack(body, base)
 		switch {
 		case err != nil:
 			return err
-		case seen[t.Number]:
+		case r.known[t.Number] != nil:
 			return damaged(FormatMatroska, base, "second track with number %d", t.Number)
-		case len(info.Tracks) == maxTracks:
+		case len(r.info.Tracks) == maxTracks:
 			return tooLarge(FormatMatroska, base, "more than %d tracks", maxTracks)
 		}
-		seen[t.Number] = true
-		info.Tracks = append(info.Tracks, t)
+		r.known[t.Number] = known
+		r.info.Tracks = append(r.info.Tracks, t)
 		return nil
 	})
 }
 
-func parseTrack(body []byte, base int64) (Track, error) {
+func parseTrack(body []byte, base int64) (Track, *knownTrack, error) {
 	var t Track
+	var private []byte
+	encoded := false
 	trackType, scale := uint64(0), 1.0
 	err := children(body, base, func(id ebml.ID, body []byte, base int64) error {
 		switch id {
@@ -143,6 +144,10 @@ func parseTrack(body []byte, base int64) (Track, error) {
 			return value(body, base, &t.CodecDelay)
 		case idSeekPreRoll:
 			return value(body, base, &t.SeekPreRoll)
+		case idCodecPrivate:
+			private = body
+		case idContentEncodings:
+			encoded = true
 		case idTrackTimestampScale:
 			return value(body, base, &scale)
 		case idVideo:
@@ -155,16 +160,20 @@ func parseTrack(body []byte, base int64) (Track, error) {
 	})
 	switch {
 	case err != nil:
-		return t, err
+		return t, nil, err
 	case t.Number == 0 || t.Number > ebml.MaxSize:
-		return t, damaged(FormatMatroska, base, "track without a number")
+		return t, nil, damaged(FormatMatroska, base, "track without a number")
 	case trackType == 0 || trackType > 254:
-		return t, damaged(FormatMatroska, base, "track %d of type %d", t.Number, trackType)
+		return t, nil, damaged(FormatMatroska, base, "track %d of type %d", t.Number, trackType)
 	case scale != 1:
-		return t, unsupported(base, "track %d with a TrackTimestampScale other than 1", t.Number)
+		return t, nil, unsupported(base, "track %d with a TrackTimestampScale other than 1", t.Number)
 	}
 	t.Type = TrackType(trackType)
-	return t, nil
+	known := &knownTrack{perFrame: t.DefaultDuration}
+	if t.Type == TrackAudio && !encoded { // what is compressed tells nothing
+		known.spanner = newSpanner(&t, private)
+	}
+	return t, known, nil
 }
 
 func (t *Track) parseVideo(id ebml.ID, body []byte, base int64) error {

@@ -23,8 +23,8 @@ import (
 type mkvReader struct {
 	e     *ebml.Reader
 	info  Info
-	known map[uint64]struct{} // track numbers
-	err   error               // sticky
+	known map[uint64]*knownTrack // by track number
+	err   error                  // sticky
 
 	early []byte // elements read for Info, one behind the other, not yet handed out
 	split int64  // bytes that are left in early of an element whose first pieces were handed out
@@ -57,12 +57,9 @@ type elementState struct {
 }
 
 func newMatroskaReader(src io.Reader) (*mkvReader, error) {
-	r := &mkvReader{e: ebml.NewReader(src, 0), info: Info{Format: FormatMatroska}, known: make(map[uint64]struct{})}
+	r := &mkvReader{e: ebml.NewReader(src, 0), info: Info{Format: FormatMatroska}, known: make(map[uint64]*knownTrack)}
 	if err := r.readHead(); err != nil {
 		return nil, err
-	}
-	for _, t := range r.info.Tracks {
-		r.known[t.Number] = struct{}{}
 	}
 	return r, nil
 }
@@ -126,7 +123,7 @@ func (r *mkvReader) readHead() error {
 			err = parseInfo(&r.info, b, base)
 		case h.ID == idTracks && !hasTracks:
 			hasTracks = true
-			err = parseTracks(&r.info, b, base)
+			err = r.parseTracks(b, base)
 		case isMaster(h.ID):
 			err = fromEBML(ebml.CheckCRC(b), base)
 		}

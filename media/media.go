@@ -107,6 +107,7 @@ type Item struct {
 	Track          uint64
 	Timestamp      int64 // ticks
 	Duration       int64 // ticks, or NoDuration
+	Span           int64 // nanoseconds a frame without Duration plays, by its track or codec; 0 if unknown; Writers ignore it
 	Flags          Flags
 	DiscardPadding int64   // nanoseconds (RFC 9559, Section 5.1.3.5.7); 0 if none
 	References     []int64 // ticks relative to Timestamp, one a reference block

@@ -284,14 +284,18 @@ func (r *oggReader) packet(item *Item) (done bool, err error) {
 	*item = Item{Kind: KindFrame, Track: 1, Flags: FlagKey, Duration: NoDuration, Data: r.data,
 		Timestamp: samplesToTicks(r.base + r.pos)}
 	samples, ok := opusSamples(r.data[head:])
+	trim := int64(0)
 	if ok {
-		item.Duration = samplesToTicks(samples)
 		r.pos += samples
 	}
 	if r.ends--; r.ends == 0 && p.granule != noGranule {
-		item.DiscardPadding = samplesToNanos(min(r.trim, samples))
+		trim = min(r.trim, samples)
 		r.pos = p.granule
 	}
+	if ok {
+		item.Duration = samplesToTicks(samples - trim)
+	}
+	item.DiscardPadding = samplesToNanos(trim)
 	return true, nil
 }
 

@@ -165,12 +165,12 @@ func TestOggTimes(t *testing.T) {
 	got := frames(t, doc)
 	samples := []int64{5000, 5960, 6920, 7880, 9960, 10920, 10960, 11920}
 	for n, i := range got {
-		if i.Timestamp != samplesToTicks(samples[n]) || i.Duration != 200 || i.Flags != FlagKey {
-			t.Errorf("packet %d at %d for %d, want %d (sample %d)", n, i.Timestamp, i.Duration, samplesToTicks(samples[n]), samples[n])
-		}
-		want := int64(0)
+		want, plays := int64(0), int64(200)
 		if n == 5 || n == 7 {
-			want = samplesToNanos(920)
+			want, plays = samplesToNanos(920), samplesToTicks(40)
+		}
+		if i.Timestamp != samplesToTicks(samples[n]) || i.Duration != plays || i.Flags != FlagKey {
+			t.Errorf("packet %d at %d for %d, want %d (sample %d) for %d", n, i.Timestamp, i.Duration, samplesToTicks(samples[n]), samples[n], plays)
 		}
 		if i.DiscardPadding != want {
 			t.Errorf("packet %d: DiscardPadding %d, want %d", n, i.DiscardPadding, want)

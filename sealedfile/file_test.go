@@ -435,17 +435,17 @@ func TestInspect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !in.Complete || in.Damage != nil || in.Frames != 8 || in.Records != 4 || in.Size != int64(len(sealed)) {
+	if !in.Complete || in.Damage != nil || in.Frames != 12 || in.Records != 4 || in.Size != int64(len(sealed)) {
 		t.Errorf("%+v", in)
 	}
-	if want := (KeyUse{KID: keys.kid, Pieces: 12, First: 0, Last: 11}); !reflect.DeepEqual(in.Keys, []KeyUse{want}) {
+	if want := (KeyUse{KID: keys.kid, Pieces: 16, First: 0, Last: 15}); !reflect.DeepEqual(in.Keys, []KeyUse{want}) {
 		t.Errorf("keys %+v, want %+v", in.Keys, want)
 	}
 	if in.Tracks[0] != (TrackUse{Number: 1, Frames: 5, Keys: 2, Sealed: in.Tracks[0].Sealed}) {
 		t.Errorf("track 1: %+v", in.Tracks[0])
 	}
 	// Header of 7 + 1 bytes (KID of 6, CTR below 8, or one more), tag of 10.
-	if in.Overhead < 8*17 || in.Overhead > 8*19 {
+	if in.Overhead < 12*17 || in.Overhead > 12*19 {
 		t.Errorf("overhead %d", in.Overhead)
 	}
 	for _, id := range []string{codecVideo, codecAudio, codecSubtitle} {

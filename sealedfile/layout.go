@@ -135,7 +135,7 @@ func trackEntry(t *media.Track) []byte {
 	b = ebml.AppendUint(b, idTrackType, uint64(t.Type))
 	b = ebml.AppendUint(b, idFlagLacing, 0)
 	b = ebml.AppendString(b, idCodecID, sealedCodec(t.Type))
-	some(idDefaultDur, t.DefaultDuration)
+	some(idDefaultDur, t.UsualSpan())
 	some(idCodecDelay, t.CodecDelay)
 	some(idSeekPreRoll, t.SeekPreRoll)
 	entry := b

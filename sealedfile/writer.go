@@ -44,8 +44,7 @@ type Writer struct {
 	base     int64          // where the file begins in seeker
 	written  int64
 	info     *media.Info
-	defaults map[uint64]int64 // track number to default duration in ticks
-	frames   map[uint64]uint64
+	tracks   map[uint64]*track // by number
 	prologue prologue
 
 	keys    Keys
@@ -83,12 +82,11 @@ func NewWriter(w io.Writer, info *media.Info, keys Keys) (*Writer, error) {
 		return nil, err
 	}
 	fw := &Writer{
-		out:      bufio.NewWriterSize(w, writeBuffer),
-		info:     info,
-		keys:     keys,
-		key:      key,
-		defaults: make(map[uint64]int64),
-		frames:   make(map[uint64]uint64),
+		out:    bufio.NewWriterSize(w, writeBuffer),
+		info:   info,
+		keys:   keys,
+		key:    key,
+		tracks: make(map[uint64]*track),
 	}
 	rand.Read(fw.id[:])
 	if s, ok := w.(io.WriteSeeker); ok {
@@ -97,8 +95,7 @@ func NewWriter(w io.Writer, info *media.Info, keys Keys) (*Writer, error) {
 		}
 	}
 	for _, t := range info.Tracks {
-		fw.defaults[t.Number] = defaultTicks(&t, info.TimestampScale)
-		fw.frames[t.Number] = 0
+		fw.tracks[t.Number] = &track{kind: t.Type, usual: int64(t.UsualSpan() / info.TimestampScale)}
 	}
 	return fw, nil
 }
@@ -111,10 +108,11 @@ func checkSuite(s *cipher.Suite) error {
 	return nil
 }
 
-// defaultTicks is a track's default duration in ticks, rounded as players do; 0 if it
-// has none.
-func defaultTicks(t *media.Track, scale uint64) int64 {
-	return int64((t.DefaultDuration + scale/2) / scale)
+// track is what the Writer keeps of a track.
+type track struct {
+	kind   media.TrackType
+	usual  int64 // ticks that a frame plays whose block says nothing; 0 if unknown
+	frames uint64
 }
 
 // Write seals one item.
@@ -197,15 +195,15 @@ func (w *Writer) writeFrame(item *media.Item) error {
 			return err
 		}
 	}
-	count, ok := w.frames[item.Track]
-	if !ok {
+	t := w.tracks[item.Track]
+	if t == nil {
 		return fmt.Errorf("sealedfile: frame of track %d, which the recording does not have", item.Track)
 	}
 	if len(item.Data) > media.MaxFrame+4096 {
 		return fmt.Errorf("sealedfile: frame of %d bytes, the limit is %d", len(item.Data), media.MaxFrame)
 	}
 	var p place
-	hidden, err := p.see(item, w.defaults[item.Track])
+	hidden, err := p.see(item, t, w.info.TimestampScale)
 	if err != nil {
 		return err
 	}
@@ -229,13 +227,13 @@ func (w *Writer) writeFrame(item *media.Item) error {
 	w.cluster = append(w.cluster, sealed...)
 	w.cluster = appendBlockTail(w.cluster, &p)
 
-	w.frames[item.Track] = count + 1
+	t.frames++
 	w.summary.Frames++
 	w.summary.Payload += uint64(len(item.Data))
 	w.summary.Overhead += uint64(len(sealed) - len(item.Data))
 	end := item.Timestamp + max(item.Duration, 0)
 	if item.Duration < 0 {
-		end += w.defaults[item.Track]
+		end += t.usual
 	}
 	w.longest = max(w.longest, end)
 	return nil
@@ -361,7 +359,7 @@ func (w *Writer) finish() error {
 		}
 	}
 	for _, t := range w.info.Tracks {
-		end.frames = append(end.frames, w.frames[t.Number])
+		end.frames = append(end.frames, w.tracks[t.Number].frames)
 	}
 	if err := w.writeRecord(recordEnd, end.append(nil)); err != nil {
 		return err

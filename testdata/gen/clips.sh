@@ -119,6 +119,13 @@ echo "clips: AV1"
 ff -i "$tmp/b-4.wav" -filter_complex "$(video 320x180 25 4)[v]" -map '[v]' -map 0:a -c:v libaom-av1 -cpu-used 6 -row-mt 0 -b:v 230k \
 	-g 50 -lag-in-frames 19 "${opus[@]}" "${exact[@]}" -metadata creation_time=2026-01-02T03:04:05Z "$out/av1-opus.mkv"
 
+# Sounds of many codecs, none of which ffmpeg's muxer gives a default duration: how
+# long a frame plays is in the codec alone.
+ff -i "$tmp/a-3.wav" -t 1 -map 0 -map 0 -map 0 -map 0 -map 0 -map 0 -map 0 -map 0 -ar 48000 -ac 1 \
+	-c:a:0 libvorbis -q:a:0 1 -c:a:1 flac -c:a:2 aac -b:a:2 48k -c:a:3 libmp3lame -ar:a:3 22050 -b:a:3 32k \
+	-c:a:4 ac3 -b:a:4 64k -c:a:5 eac3 -b:a:5 48k -c:a:6 pcm_s16le -ar:a:6 8000 -c:a:7 mp2 -ar:a:7 44100 -b:a:7 64k \
+	"${exact[@]}" "$out/sounds.mka"
+
 echo "clips: IVF and Ogg"
 ff -f lavfi -i "$(video 320x180 30 3)" "${vp8[@]}" -b:v 330k -g 45 "${exact[@]}" "$out/vp8.ivf"
 ff -i "$tmp/b.wav" "${voice[@]}" "${exact[@]}" -metadata title="Speech" -metadata artist="espeak-ng" "$out/speech.ogg"
@@ -302,6 +309,9 @@ want h265.h265 "^256,144,yuv420p10le" ffprobe -v error -select_streams v -show_e
 want lacing-fixed.mka fixed lacing lacing-fixed.mka
 want lacing-ebml.mka ebml lacing lacing-ebml.mka
 want lacing-xiph.mka xiph lacing lacing-xiph.mka
+for p in A_VORBIS A_FLAC A_AAC A_MPEG/L3 A_AC3 A_EAC3 A_PCM A_MPEG/L2; do
+	want sounds.mka "$p" elements sounds.mka
+done
 for p in "Chapter atom" "Attached" "Block additional" "S_TEXT/UTF8" "S_TEXT/ASS" "S_TEXT/WEBVTT" "Content encoding" "Segment UID" "Discard padding"; do
 	want subs-chapters-attachment.mkv "$p" elements subs-chapters-attachment.mkv
 done
