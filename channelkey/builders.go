@@ -4,13 +4,14 @@ import (
 	"crypto/fips140"
 	"crypto/md5"
 	"encoding/hex"
+	"slices"
 	"time"
 )
 
 // The functions below describe the 007 and 006 cards that the vendor's token
 // builders write: with the privileges of a role, all of them for the life of the
-// key. They draw the salt. Change a privilege's life in the card for the builders'
-// "with privilege" forms.
+// key. They draw the salt. MediaWith and Media006With are the builders' "with
+// privilege" forms, whose privileges have lives of their own.
 
 // The roles of a media channel.
 var (
@@ -54,10 +55,25 @@ func Subscriber(channel string, user User, now time.Time, life time.Duration) Ca
 	return new007(now, life, Grant007{Service: Media, Channel: channel, User: user, Privileges: granted(subscriber...)})
 }
 
+// MediaWith is a 007 to join a channel with these privileges.
+func MediaWith(channel string, user User, now time.Time, life time.Duration, privileges ...PrivilegeLife) Card {
+	c := new007(now, life, Grant007{Service: Media, Channel: channel, User: user})
+	c.Services[0].Privileges = slices.Clone(privileges)
+	return c
+}
+
 // WithRTM adds messaging for an account to a 007.
 func (c Card) WithRTM(account User) Card {
-	c.Services = append(c.Services[:len(c.Services):len(c.Services)], Grant007{Service: RTM, User: account,
-		Privileges: []PrivilegeLife{{LoginRTM, c.Expires}}})
+	return c.with(Grant007{Service: RTM, User: account, Privileges: []PrivilegeLife{{LoginRTM, c.Expires}}})
+}
+
+// WithRTM2 adds messaging and stream channels with permissions to a 007.
+func (c Card) WithRTM2(account User, resources []Resource) Card {
+	return c.with(Grant007{Service: RTM2, User: account, Privileges: []PrivilegeLife{{LoginRTM, c.Expires}}, Resources: resources})
+}
+
+func (c Card) with(s Grant007) Card {
+	c.Services = append(c.Services[:len(c.Services):len(c.Services)], s)
 	return c
 }
 
@@ -116,6 +132,13 @@ func Publisher006(channel string, user User, now, until time.Time) Card {
 // Subscriber006 is a 006 to join a channel and receive until a time.
 func Subscriber006(channel string, user User, now, until time.Time) Card {
 	return new006(channel, user, now, until, subscriber)
+}
+
+// Media006With is a 006 to join a channel with these privileges.
+func Media006With(channel string, user User, now time.Time, privileges ...Grant006) Card {
+	c := new006(channel, user, now, time.Time{}, nil)
+	c.Privileges = slices.Clone(privileges)
+	return c
 }
 
 // Messaging006 is a 006 for messaging until a time.

@@ -59,6 +59,20 @@ func TestBuilders(t *testing.T) {
 			t.Errorf("%s: the builder describes another key", id)
 		}
 	}
+	with := MediaWith("ABC", UID(123), time.Unix(1700000000, 0), day*time.Second,
+		PrivilegeLife{JoinChannel, 0}, PrivilegeLife{PublishAudio, 600}, PrivilegeLife{PublishVideo, 1200}, PrivilegeLife{PublishData, 4294967295})
+	with.Random = 99999999
+	if string(unpack007(t, mint(t, with))) != string(unpack007(t, tokens["007-281"])) {
+		t.Error("007-281: the builder describes another key")
+	}
+	both := Subscriber(channel, uid, now, life).WithRTM2("test_user", resources)
+	if got := both.Services[1]; got.Service != RTM2 || got.User != "test_user" || len(got.Resources) != 3 || got.Privileges[0] != (PrivilegeLife{LoginRTM, 600}) {
+		t.Errorf("with RTM2: %+v", got)
+	}
+	with006 := Media006With(channel, uid, now.Add(-day*time.Second), Grant006{JoinChannel, 1446455471}, Grant006{PublishAudio, 1446455471}, Grant006{PublishVideo, 1446455471}, Grant006{PublishData, 1446455471})
+	if with006.Random = 1; mint(t, with006) != tokens["006-267"] {
+		t.Error("006-267: the builder describes another key")
+	}
 	simple := Simple006(channel, UID(7), SimplePublisher, now.Add(-day*time.Second))
 	for i := range simple.Privileges {
 		if p := &simple.Privileges[i]; p.Privilege <= 4 {
