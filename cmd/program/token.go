@@ -146,7 +146,7 @@ func (v *legacyValue) String() string {
 	return strings.Join(on, ",")
 }
 
-func (*legacyValue) Type() string { return "SWITCH,…" }
+func (*legacyValue) Type() string { return "SWITCH,..." }
 
 func (v *legacyValue) Set(text string) error {
 	all := channelkey.Switches()

@@ -42,8 +42,8 @@ func (p *program) tokenMintCommand() *cobra.Command {
 What --expires means hangs on the format: the end of service (dk2 to dk5, default 0,
 which is none), the end of the key (signaling, 007; default 1 hour from the time of
 issue), the end of the privileges (006; default 1 hour). A 006 itself ends 24 hours
-after the time of issue; --ends writes another end. Verifiers let nobody in with a dk
-later than 5 minutes, nor with a 006 or 007 later than 24 hours from its time of issue.
+after the time of issue; --ends writes another end. Whatever a key says, nobody enters
+with a dk more than 5 minutes, or with a 006 or 007 more than 24 hours, after its issue.
 
 Times are unix seconds, RFC 3339 (2026-01-31T12:00:00Z), "now", or time spans (90s,
 12h, 30d): of --issued-at from now on, of the others from the time of issue on.
@@ -68,10 +68,10 @@ first service that knows their name, or to the one before a ":".`,
 	flags.StringVar(&m.channel, "channel", "", "the channel's `NAME`; of apaas the room")
 	m.user.add(c)
 	flags.StringSliceVar(&m.services, "service", nil, "for which `SERVICE` (default media)")
-	flags.StringSliceVar(&m.privileges, "privileges", nil, "what it grants: `NAME[=TIME],…`, publisher, subscriber (default: to enter)")
+	flags.StringSliceVar(&m.privileges, "privileges", nil, "what it grants: `NAME[=TIME],...`; publisher, subscriber (default: to enter)")
 	flags.Int16Var(&m.role, "role", 0, "the role in an apaas room, a `NUMBER`")
-	flags.StringArrayVar(&m.resources, "resource", nil, "a right of rtm2: `KIND:RIGHT:NAME,…`, such as stream-channels:read:news")
-	flags.StringVar(&m.upload, "upload", "", "in-channel: what may be sent, `none` or audio-video")
+	flags.StringArrayVar(&m.resources, "resource", nil, "a right of rtm2: `KIND:RIGHT:NAME,...`, such as stream-channels:read:news")
+	flags.StringVar(&m.upload, "upload", "", "in-channel: `WHAT` may be sent, none or audio-video")
 	flags.Var(&m.issued, "issued-at", "the time of issue (default now)")
 	flags.Var(&m.expires, "expires", "when it ends, see above; 0 for no end")
 	flags.Var(&m.ends, "ends", "006: the end of the key itself (default 24h)")

@@ -28,8 +28,9 @@ type verifying struct {
 	globs      bool
 	asJSON     bool
 
-	who channelkey.User
-	now time.Time
+	who     channelkey.User
+	now     time.Time
+	project channelkey.App
 }
 
 func (p *program) tokenVerifyCommand() *cobra.Command {
@@ -40,6 +41,9 @@ func (p *program) tokenVerifyCommand() *cobra.Command {
 		Long: `Check a channel key as the door of a channel does: is it genuine, of this project, for
 this channel, this user and this service, and in time? If it is refused, say why, which
 codes the vendor's SDKs report for that, and what to do.
+
+Of a key whose signature does not fit, usual slips are tried: the case of the
+certificate, spaces or the case of the channel's name.
 
 The exit status is 0 for a good key and 3 for a refused one. With "-", keys come from
 stdin, one a line, and one line of JSON goes out for each; the exit status is 3 if one
@@ -58,7 +62,7 @@ The default is strict. --legacy admits what cannot be told from a forgery, by na
 	flags.StringVar(&v.channel, "channel", "", "the channel's `NAME`")
 	v.user.add(c)
 	flags.StringVar(&v.service, "service", "", "for which `SERVICE` (default media, of signaling rtm)")
-	flags.StringSliceVar(&v.privileges, "privileges", nil, "what it must grant: `NAME,…` (default: to enter)")
+	flags.StringSliceVar(&v.privileges, "privileges", nil, "what it must grant: `NAME,...` (default: to enter)")
 	flags.Var(&v.at, "at", "check it as at `TIME` (default now)")
 	flags.Var(&v.window, "entry-window", "how long a dk may be used to enter (default 5m)")
 	flags.Var(&v.skew, "skew", "how far in the future a key may have been issued (default 0)")
@@ -97,6 +101,7 @@ func (v *verifying) run(ctx context.Context, p *program, c *cobra.Command, arg s
 		return tokenError(err)
 	}
 	defer verifier.Wipe()
+	v.project = app
 	if arg == "-" {
 		return v.many(ctx, p, c, verifier)
 	}
@@ -105,14 +110,18 @@ func (v *verifying) run(ctx context.Context, p *program, c *cobra.Command, arg s
 		return err
 	}
 	grant, err := verifier.Verify(arg, claims)
+	verdict := newVerdictJSON(grant, err)
+	if err != nil {
+		verdict.Findings = v.findings(arg, claims, err)
+	}
 	if v.asJSON {
-		if err := writeJSON(p.stdout, newVerdictJSON(grant, err)); err != nil {
+		if err := writeJSON(p.stdout, verdict); err != nil {
 			return err
 		}
 	} else if err == nil {
 		return v.printGrant(p, &grant)
 	} else {
-		p.printRefusal(err)
+		p.printRefusal(err, verdict.Findings)
 	}
 	return refusalError(err, exitAuth)
 }
@@ -130,7 +139,9 @@ func (v *verifying) many(ctx context.Context, p *program, c *cobra.Command, veri
 			refused++
 		}
 		verdict := newVerdictJSON(grant, err)
-		verdict.Line = line
+		if verdict.Line = line; err != nil {
+			verdict.Findings = v.findings(token, claims, err)
+		}
 		return writeLine(p.stdout, verdict)
 	})
 	if err == nil && refused > 0 {
@@ -215,6 +226,7 @@ type refusalJSON struct {
 	WebName    string   `json:"web_name,omitempty"`
 	Hint       string   `json:"hint"`
 	Suspects   []string `json:"suspects,omitempty"`
+	Findings   []string `json:"findings,omitempty"` // verify: what a look at it brought to light
 }
 
 func newVerdictJSON(g channelkey.Grant, err error) *verdictJSON {
@@ -275,9 +287,12 @@ func refusalError(err error, code int) error {
 }
 
 // printRefusal shows the verdict on stdout; words and hint follow as the error.
-func (p *program) printRefusal(err error) {
+func (p *program) printRefusal(err error, findings []string) {
 	reason := channelkey.ReasonOf(err)
 	fmt.Fprintf(p.stdout, "refused: %s\nvendor's codes: %s\n", reason.String(), reason.Codes())
+	for _, f := range findings {
+		fmt.Fprintln(p.stdout, printable(f))
+	}
 }
 
 func (v *verifying) printGrant(p *program, g *channelkey.Grant) error {
