@@ -310,9 +310,11 @@ func splitOgg(data []byte) (records, packet []byte, ok bool) {
 }
 
 type oggWriter struct {
-	pager oggPager
-	live  bool
-	err   error
+	pager   oggPager
+	live    bool
+	salvage bool
+	begun   bool // there was a frame
+	err     error
 }
 
 // Write writes one item.
@@ -324,7 +326,11 @@ func (w *oggWriter) Write(item *Item) error {
 	switch {
 	case item.Kind == KindElement && !w.pager.begun:
 		w.pager.out.write(item.Data)
+		w.pager.granule = 0
 	case item.Kind == KindFrame && ok && len(item.Data) <= MaxFrame:
+		if !w.begun {
+			w.begun, w.pager.granule = true, ticksToSamples(item.Timestamp)
+		}
 		w.err = w.pager.packet(records, packet)
 	default:
 		w.err = errNotOurs(FormatOgg)
@@ -335,9 +341,14 @@ func (w *oggWriter) Write(item *Item) error {
 	return w.err
 }
 
-// Close writes what is left in the buffer. A page that is not complete is an error.
+// Close writes what is left in the buffer. A page that is not complete is an error,
+// or is completed.
 func (w *oggWriter) Close() error {
-	if w.err == nil && w.pager.begun {
+	switch {
+	case w.err != nil || !w.pager.begun:
+	case w.salvage:
+		w.pager.end()
+	default:
 		w.err = fmt.Errorf("media: ogg: recording ends inside a page")
 	}
 	return closeOutput(w.pager.out, &w.err)

@@ -105,6 +105,9 @@ type oggPager struct {
 	body  []byte
 	want  int  // segments of the open page
 	begun bool // there is an open page
+
+	granule int64 // at the end of the page before, or where the stream begins
+	ended   int64 // samples of the packets that end on the open page
 }
 
 // begin opens the page that a record describes.
@@ -122,6 +125,23 @@ func (o *oggPager) finish() {
 	if len(o.page)-oggHeader < o.want {
 		return
 	}
+	if g := int64(binary.LittleEndian.Uint64(o.page[6:])); g != noGranule {
+		o.granule, o.ended = g, 0
+	}
+	o.flush()
+}
+
+// end makes the open page, on which packets are missing, the last one of a shorter
+// stream.
+func (o *oggPager) end() {
+	o.page[5] |= oggEnd
+	o.page[26] = byte(len(o.page) - oggHeader)
+	binary.LittleEndian.PutUint64(o.page[6:], uint64(o.granule+o.ended))
+	o.flush()
+}
+
+// flush writes the open page.
+func (o *oggPager) flush() {
 	crc := oggUpdate(oggUpdate(0, o.page), o.body)
 	binary.LittleEndian.PutUint32(o.page[22:], crc)
 	o.out.write(o.page)
@@ -133,6 +153,10 @@ func (o *oggPager) finish() {
 // describes the pages that begin in front of it or within it.
 // It fails if a page is missing or would begin behind the packet.
 func (o *oggPager) packet(records, packet []byte) error {
+	samples, ok := opusSamples(packet)
+	if !ok {
+		samples = 0
+	}
 	for last := false; !last; {
 		if !o.begun {
 			if len(records) == 0 {
@@ -146,7 +170,9 @@ func (o *oggPager) packet(records, packet []byte) error {
 		o.page = append(o.page, byte(n))
 		o.body = append(o.body, packet[:n]...)
 		packet = packet[n:]
-		last = n < oggSegment
+		if last = n < oggSegment; last {
+			o.ended += samples
+		}
 		o.finish()
 	}
 	if len(records) > 0 {

@@ -75,5 +75,13 @@ func samplesToTicks(samples int64) int64 {
 	return samples/24*5 + (samples%24*5+12)/24
 }
 
+// ticksToSamples is the way back from samplesToTicks, to within two samples.
+func ticksToSamples(ticks int64) int64 {
+	if ticks < 0 || ticks > 1<<58 {
+		return 0
+	}
+	return ticks/5*24 + ticks%5*24/5
+}
+
 // samplesToNanos returns samples at 48 kHz in nanoseconds, rounded.
 func samplesToNanos(samples int64) int64 { return (samples*1e9 + opusRate/2) / opusRate }

@@ -16,6 +16,10 @@ type Options struct {
 	// other choice is FormatMatroska, into which IVF, Ogg and byte streams are
 	// converted without re-encoding.
 	Format Format
+	// Salvage is for the beginning of a recording whose rest is lost: Close then
+	// completes what was cut through, such as an Ogg page with the packets that are
+	// there. Without it, it is an error to close a recording in such a place.
+	Salvage bool
 }
 
 // NewWriter returns a Writer of the recording that info, from a Reader, describes.
@@ -44,7 +48,7 @@ func NewWriter(w io.Writer, info *Info, opt Options) (Writer, error) {
 	case FormatIVF:
 		return &ivfWriter{out: o, live: opt.Live}, nil
 	case FormatOgg:
-		return &oggWriter{pager: oggPager{out: o}, live: opt.Live}, nil
+		return &oggWriter{pager: oggPager{out: o}, live: opt.Live, salvage: opt.Salvage}, nil
 	case FormatH264, FormatH265:
 		return &annexBWriter{format: info.Format, out: o, live: opt.Live}, nil
 	}

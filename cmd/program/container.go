@@ -46,10 +46,14 @@ func containerFor(path string, own media.Format) (media.Format, error) {
 	case asked == media.FormatMatroska:
 		return asked, nil
 	}
+	hint := "name the output *" + extensions[own][0] + " or *.mkv"
+	if own == media.FormatMatroska {
+		hint = "name the output *.mkv or *.webm"
+	}
 	return 0, &failure{
 		err:   fmt.Errorf("%s: the recording inside is %s, which %s files do not hold", path, containerName(own), ext),
 		code:  exitUsage,
-		hints: []string{"name the output *" + extensions[own][0] + " or *.mkv"},
+		hints: []string{hint},
 	}
 }
 

@@ -132,15 +132,22 @@ func fileError(name string, err error) error {
 	case errors.As(err, &sealed):
 		return &named{name, sealedText(sealed), err}
 	case errors.As(err, &unsupported):
-		hint := strings.NewReplacer("IN", quoteArg(name), "OUT.mkv", quoteArg(withExtension(name, ".mkv"))).Replace(unsupported.Hint)
+		hint := unsupported.Hint
+		if name != stdinName { // whose recording has to be in a file first
+			hint = strings.NewReplacer("IN", quoteArg(name), "OUT.mkv", quoteArg(withExtension(name, ".mkv"))).Replace(hint)
+		}
 		f := &failure{err: &named{name, unsupported.What + " is not supported", err}}
 		if hint != "" {
 			f.hints = []string{"put it into Matroska, without encoding it anew: " + hint}
 		}
 		return f
 	case errors.Is(err, io.ErrUnexpectedEOF):
+		in, out := quoteArg(name), quoteArg(withExtension(name, ".repaired.mkv"))
+		if name == stdinName {
+			in, out = "IN", "OUT.mkv"
+		}
 		return hinted(&named{name, message(err), err}, "it is refused as a whole, so that nothing is lost unnoticed; if you want what is left: ffmpeg -i "+
-			quoteArg(name)+" -map 0 -c copy "+quoteArg(withExtension(name, ".repaired.mkv")))
+			in+" -map 0 -c copy "+out)
 	case errors.As(err, &path):
 		return &named{name, path.Err.Error(), err}
 	}

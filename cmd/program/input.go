@@ -16,11 +16,14 @@ type input struct {
 	info os.FileInfo // nil: nothing is known of it
 }
 
+// stdinName stands for stdin in messages.
+const stdinName = "stdin"
+
 // openInput opens a file, or stdin for "-". Reading from it ends when ctx does.
 func (p *program) openInput(ctx context.Context, path string) (*input, error) {
 	in := &input{name: path}
 	if path == "-" {
-		in.name, in.stdin, in.Reader = "stdin", true, p.stdin
+		in.name, in.stdin, in.Reader = stdinName, true, p.stdin
 		in.file, _ = p.stdin.(*os.File)
 		if isTerminal(p.stdin) {
 			return nil, &failure{err: fmt.Errorf("stdin is a terminal"), code: exitUsage, hints: []string{"give a file, or pipe one in"}}

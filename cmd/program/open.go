@@ -110,7 +110,7 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 	if format == sealed.Info().Format {
 		format = 0
 	}
-	w, err := media.NewWriter(out.Writer, sealed.Info(), media.Options{Live: out.stream, Format: format})
+	w, err := media.NewWriter(out.Writer, sealed.Info(), media.Options{Live: out.stream, Format: format, Salvage: o.salvage})
 	if err != nil {
 		return p.writeError(in, out, sealed.Info(), err)
 	}
