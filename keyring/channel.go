@@ -203,7 +203,7 @@ func (c *Channel) rotateFrom(ctx context.Context, number uint64, reason string) 
 // whatever a disk or file system keeps of what was overwritten, are out of reach.
 func (c *Channel) Forget(ctx context.Context, number uint64) (Info, error) {
 	info, err := c.update(ctx, func(st *state, _ time.Time) error { return st.forget(number) })
-	return info, c.scrub(ctx, err)
+	return info, c.forgot(ctx, err)
 }
 
 // ForgetAll destroys the secrets of every epoch, the active one included. The
@@ -214,14 +214,22 @@ func (c *Channel) ForgetAll(ctx context.Context) (Info, error) {
 		st.forgetAll()
 		return nil
 	})
-	return info, c.scrub(ctx, err)
+	return info, c.forgot(ctx, err)
 }
 
-func (c *Channel) scrub(ctx context.Context, err error) error {
-	if s, ok := c.ring.store.(Scrubber); ok && err == nil {
+// forgot completes what forgetting has to do beside the record.
+func (c *Channel) forgot(ctx context.Context, err error) error {
+	if err != nil {
+		return err
+	}
+	settled := c.ring.settle(ctx, c.id)
+	if s, ok := c.ring.store.(Scrubber); ok {
 		if err = s.Scrub(ctx); err != nil {
 			return fmt.Errorf("keyring: the epoch is forgotten, but the store was not overwritten: %w", err)
 		}
 	}
-	return err
+	if settled != nil {
+		return fmt.Errorf("keyring: the epoch is forgotten, but Senders and Receivers that run were not told yet: %w", settled)
+	}
+	return nil
 }

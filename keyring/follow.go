@@ -3,6 +3,8 @@ package keyring
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -316,6 +318,40 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 		}
 	}
 	return next
+}
+
+// settle ends what the Ring itself still holds of epochs that were forgotten, before
+// Forget returns: a frame that comes then does not open. (Other processes do so when
+// they notice, as with every change.)
+func (r *Ring) settle(ctx context.Context, id string) error {
+	r.mu.Lock()
+	f := r.followers[id]
+	r.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	if err := f.load(ctx); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	senders, receivers := slices.Collect(maps.Keys(f.senders)), slices.Collect(maps.Keys(f.receivers))
+	gone := f.st != nil && f.st.active() == nil
+	f.mu.Unlock()
+	for _, r := range receivers {
+		r.prune()
+	}
+	for _, s := range senders {
+		at, closed := s.at()
+		switch {
+		case closed:
+		case gone:
+			s.stop(ErrForgotten)
+		case f.forgotten(at) && s.renew(ctx) != nil:
+			s.stop(ErrStale)
+		}
+		s.prune(f.forgotten)
+	}
+	return nil
 }
 
 // forgotten reports whether an epoch's secret is known to be destroyed.

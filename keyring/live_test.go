@@ -199,6 +199,31 @@ func TestForgetAll(t *testing.T) {
 	})
 }
 
+// TestForgetAtOnce: when Forget returns, nothing of this process opens or seals under
+// the epoch any more, however busy it is.
+func TestForgetAtOnce(t *testing.T) {
+	ctx := t.Context()
+	ring := newRing(t, keyringtest.NewMemory())
+	for round := range 20 {
+		ch := must(ring.Create(ctx, fmt.Sprint("c", round), keyring.ChannelOptions{}))(t)
+		s, archive := sender(t, ch), receiver(t, ch, keyring.ReceiverOptions{Archive: true})
+		key := must(s.Key())(t)
+		opens(t, archive, seal(t, s, "first"), "first")
+		second := seal(t, s, "second")
+		third := must(key.Seal(nil, []byte("third"), nil))(t)
+		must(ch.Rotate(ctx, ""))(t)
+		opens(t, archive, second, "second")
+		must(ch.Forget(ctx, 1))(t)
+		refuses(t, archive, third, keyring.ErrForgotten)
+		_, err := key.Seal(nil, nil, nil)
+		wantErr(t, err, cipher.ErrUnknownKey)
+		opens(t, archive, seal(t, s, "of the next epoch"), "of the next epoch")
+		must(ch.ForgetAll(ctx))(t)
+		_, err = s.Seal(nil, nil, nil)
+		wantErr(t, err, keyring.ErrForgotten)
+	}
+}
+
 // TestRotators: of two processes that rotate at once, each makes epochs of its
 // own, and every number comes exactly once.
 func TestRotators(t *testing.T) {
