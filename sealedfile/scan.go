@@ -35,6 +35,7 @@ type scanner struct {
 	r      *ebml.Reader
 	marked bool // the beginning bears our codec IDs: what is wrong now was changed
 
+	begun    bool // the header record was read
 	prologue prologue
 	visible  media.Info
 	clear    clearHeader
@@ -151,7 +152,7 @@ func (s *scanner) begin() (piece, error) {
 		return piece{}, s.fail(ErrAltered, "no header record where it should be", nil)
 	}
 	// A file of ours beyond doubt.
-	s.marked = true
+	s.marked, s.begun = true, true
 	return p, nil
 }
 
@@ -295,7 +296,11 @@ func (s *scanner) record() (piece, error) {
 	if len(record) < 2 || !sameBytes(s.head, s.r.HeaderBytes(), body[:len(body)-len(record)]) {
 		return piece{}, s.fail(ErrAltered, "the Tags element is none of ours", nil)
 	}
-	if record[0] != version {
+	switch {
+	case record[0] == version:
+	case s.begun:
+		return piece{}, s.fail(ErrAltered, "a record of another version than the first", nil)
+	default:
 		return piece{}, s.fail(ErrVersion, fmt.Sprintf("version %d", record[0]), nil)
 	}
 	p := piece{kind: recordType(record[1]), sealed: record[2:], offset: s.offset}

@@ -52,8 +52,10 @@ func hinted(err error, hints ...string) error {
 // exitCode is the exit status for an error.
 func exitCode(err error) int {
 	var f *failure
-	if errors.As(err, &f) && f.code != 0 {
-		return f.code
+	for e := err; errors.As(e, &f); e = f.err { // the outermost that says
+		if f.code != 0 {
+			return f.code
+		}
 	}
 	var sealed *sealedfile.Error
 	switch {

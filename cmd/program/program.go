@@ -93,6 +93,14 @@ func (p *program) suiteByID(id cipher.SuiteID, name string) (*cipher.Suite, erro
 			return s, nil
 		}
 	}
+	for _, s := range p.suites() {
+		if s.Name() == name { // whoever wrote this name wrote its number beside it
+			return nil, &failure{
+				err:  fmt.Errorf("its beginning was changed: suite %q does not have the number %#04x", name, uint16(id)),
+				code: exitAuth,
+			}
+		}
+	}
 	return nil, &failure{
 		err:   fmt.Errorf("sealed with the suite %q (%#04x), which this program does not have", name, uint16(id)),
 		code:  exitUsage,

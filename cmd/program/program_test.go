@@ -303,3 +303,16 @@ func TestMessages(t *testing.T) {
 		}
 	}
 }
+
+// TestExitStatus: a hint round an error does not change the exit status in it.
+func TestExitStatus(t *testing.T) {
+	p := &program{}
+	_, err := p.suiteByID(0xF123, "nobody's")
+	if got := exitCode(hinted(&named{"x.mkv", err.Error(), err})); got != exitUsage {
+		t.Errorf("a suite that is not here: %d", got)
+	}
+	_, err = p.suiteByID(0xF123, "aes-128-gcm")
+	if got := exitCode(hinted(&named{"x.mkv", err.Error(), err}, "a hint")); got != exitAuth {
+		t.Errorf("a suite with another's number: %d", got)
+	}
+}
