@@ -497,7 +497,7 @@ func TestTaken(t *testing.T) {
 	again := reopen(t, m)
 	var n atomic.Uint64
 	for _, r := range []*keyring.Ring{ring, again} {
-		keyring.SetDraw(r, func() uint64 { return n.Add(1) % 5 })
+		keyring.SetDraw(r, func() uint64 { return n.Add(1)%5 + 1 })
 	}
 	seen := map[keyring.Origin]bool{}
 	for i := range 5 {

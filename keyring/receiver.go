@@ -53,11 +53,13 @@ type Receiver struct {
 	window  int
 
 	table  kidTable // written under mu
+	short  shortTable
 	closed atomic.Bool
 
-	mu    sync.Mutex // one unseen KID at a time, so that no frame of it opens twice
-	limit limiter
-	gone  map[cipher.KeyID]uint64 // evicted KIDs, with their epochs
+	mu     sync.Mutex // one unseen KID at a time, so that no frame of it opens twice
+	serial uint64     // of the last KID that entered the table
+	limit  limiter
+	gone   map[cipher.KeyID]uint64 // evicted KIDs, with their epochs
 }
 
 var _ cipher.Opener = (*Receiver)(nil)
@@ -122,11 +124,15 @@ func (r *Receiver) OpenFrom(dst, sealed, aad []byte) ([]byte, Origin, error) {
 			if !e.used.Load() {
 				e.used.Store(true)
 			}
+			r.announced(e)
 			return out, e.origin, nil
 		}
 		if err != cipher.ErrUnknownKey {
 			return dst, Origin{}, err
 		}
+	}
+	if out, o, done, err := r.openShort(dst, sealed, aad, h.KID); done {
+		return out, o, err
 	}
 	return r.openUnseen(dst, sealed, aad, h.KID)
 }
@@ -147,10 +153,14 @@ func (r *Receiver) OpenInPlace(sealed, aad []byte) ([]byte, Origin, error) {
 		if !e.used.Load() {
 			e.used.Store(true)
 		}
+		r.announced(e)
 		return out, e.origin, nil
 	}
 	// Several keys may have to be tried, and each would destroy the frame.
-	out, origin, err := r.openUnseen(nil, sealed, aad, h.KID)
+	out, origin, done, err := r.openShort(nil, sealed, aad, h.KID)
+	if !done {
+		out, origin, err = r.openUnseen(nil, sealed, aad, h.KID)
+	}
 	if err != nil {
 		clear(sealed)
 		return nil, Origin{}, err
@@ -169,6 +179,9 @@ func (r *Receiver) Condition() cipher.Condition {
 	worst := cipher.Healthy
 	for _, e := range r.table.all() {
 		worst = max(worst, e.key.Condition())
+		if k := e.short.Load(); k != nil {
+			worst = max(worst, k.key.Condition())
+		}
 	}
 	return worst
 }
@@ -298,10 +311,13 @@ func (r *Receiver) admit(e *kidEntry) error {
 		}
 		r.gone[idlest.kid] = idlest.origin.Epoch
 		r.table.remove(func(x *kidEntry) bool { return x == idlest })
-		idlest.key.Retire()
+		r.drop(idlest)
 	}
 	e.used.Store(true)
+	r.serial++
+	e.serial = r.serial
 	r.table.put(e)
+	r.announce(e)
 	return nil
 }
 
@@ -362,7 +378,7 @@ func (r *Receiver) prune() {
 	}
 	r.f.mu.Unlock()
 	for _, e := range r.table.remove(func(e *kidEntry) bool { return !open[e.origin.Epoch] }) {
-		e.key.Retire()
+		r.drop(e)
 	}
 	for kid, number := range r.gone {
 		if !open[number] {
@@ -392,7 +408,7 @@ func (r *Receiver) end() bool {
 		return false
 	}
 	for _, e := range r.table.remove(func(*kidEntry) bool { return true }) {
-		e.key.Retire()
+		r.drop(e)
 	}
 	r.gone = nil
 	return true

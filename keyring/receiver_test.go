@@ -35,7 +35,7 @@ func TestUnseenLimit(t *testing.T) {
 		for second := range uint64(3) {
 			derived := 0
 			for i := range uint64(500) {
-				_, err := r.Open(nil, forge(1, second*1000+i), nil)
+				_, err := r.Open(nil, forge(1, second*1000+i+1), nil)
 				switch {
 				case errors.Is(err, keyring.ErrLimited):
 				case errors.Is(err, cipher.ErrAuth):

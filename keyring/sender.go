@@ -19,6 +19,11 @@ type SenderOptions struct {
 	// Suite seals instead of the channel's own; nil is the channel's. The
 	// suite's number is bound into the key: a Receiver must be told of it, too.
 	Suite *cipher.Suite
+	// Compact has most frames carry a key ID of 1 to 3 bytes instead of 8; those in
+	// between, [AnnounceEvery] at the latest, let Receivers learn which key it names.
+	// It is for live media: who lost those frames can open the others only from the
+	// next one on.
+	Compact bool
 }
 
 // Sender seals frames under the channel's active epoch. It implements
@@ -27,6 +32,7 @@ type Sender struct {
 	f     *follower
 	id    uint16
 	suite *cipher.Suite // nil: the epoch's
+	short bool          // compact
 
 	cur      atomic.Pointer[sealing] // nil once stopped
 	overhead atomic.Int64            // of the newest key
@@ -39,10 +45,11 @@ type Sender struct {
 
 // sealing is a key with what a frame needs beside it.
 type sealing struct {
-	key    *cipher.SealKey
-	origin Origin
-	last   uint64      // rotate once this many frames are left
-	spent  atomic.Bool // that moment came
+	key     *cipher.SealKey
+	compact *announcer // nil: every frame carries the full KID
+	origin  Origin
+	last    uint64      // rotate once this many frames are left
+	spent   atomic.Bool // that moment came
 }
 
 var _ cipher.Sealer = (*Sender)(nil)
@@ -55,7 +62,7 @@ func (c *Channel) Sender(ctx context.Context, number uint16, o SenderOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &Sender{f: f, id: number, suite: o.Suite}
+	s := &Sender{f: f, id: number, suite: o.Suite, short: o.Compact}
 	if err := s.renew(ctx); err != nil {
 		f.leave()
 		return nil, err
@@ -98,6 +105,9 @@ func (s *Sender) renew(ctx context.Context) error {
 		}
 		o := Origin{Epoch: e.number, Sender: s.id, Instance: c.ring.draw()}
 		st.wipe()
+		if o.Instance == 0 { // its KID would look like a short one
+			continue
+		}
 		err = c.ring.store.Take(ctx, takeSet(c.id, o.Epoch), hex.EncodeToString(binary.BigEndian.AppendUint64(nil, o.Instance)))
 		switch {
 		case err == nil:
@@ -134,13 +144,21 @@ func (s *Sender) use(st *state, e *epoch, o Origin) error {
 		return fmt.Errorf("keyring: make a key of the channel %q: %w", st.name, err)
 	}
 	next := &sealing{key: key, origin: o}
+	if s.short {
+		short, err := suite.NewSealKey(o.ShortKID(), base, cipher.FreshKey)
+		if err != nil {
+			key.Retire()
+			return fmt.Errorf("keyring: make a key of the channel %q: %w", st.name, err)
+		}
+		next.compact = newAnnouncer(short)
+	}
 	if left := key.Left(); left > st.policy.Frames {
 		next.last = left - st.policy.Frames
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		key.Retire()
+		next.end()
 		return ErrClosed
 	}
 	s.overhead.Store(int64(headerAtMost + suite.Overhead()))
@@ -159,7 +177,7 @@ func (s *Sender) retire(old *sealing) {
 			return
 		}
 	}
-	old.key.Retire()
+	old.end()
 }
 
 // Overhead is the most bytes by which a frame grows.
@@ -175,7 +193,7 @@ func (s *Sender) Seal(dst, frame, aad []byte) ([]byte, error) {
 		if c == nil {
 			return dst, s.reason()
 		}
-		out, err := c.key.Seal(dst, frame, aad)
+		out, err := c.pick().Seal(dst, frame, aad)
 		if s.again(c, err) {
 			continue
 		}
@@ -191,7 +209,7 @@ func (s *Sender) SealInPlace(buf []byte, off, n int, aad []byte) ([]byte, error)
 		if c == nil {
 			return nil, s.reason()
 		}
-		out, err := c.key.SealInPlace(buf, off, n, aad)
+		out, err := c.pick().SealInPlace(buf, off, n, aad)
 		if s.again(c, err) {
 			continue
 		}
@@ -209,7 +227,7 @@ func (s *Sender) SealBatch(frames []cipher.Frame) (failed int) {
 			}
 			return len(frames)
 		}
-		failed = c.key.SealBatch(frames)
+		failed = c.pick().SealBatch(frames)
 		var err error // a key that was retired fails the whole batch
 		if failed > 0 {
 			err = frames[len(frames)-1].Err
@@ -226,7 +244,7 @@ func (s *Sender) again(c *sealing, err error) bool {
 	if err == cipher.ErrUnknownKey {
 		return s.cur.Load() != c
 	}
-	if err == nil && c.key.Left() > c.last || err != nil && err != cipher.ErrExhausted {
+	if err == nil && c.left() > c.last || err != nil && err != cipher.ErrExhausted {
 		return false
 	}
 	if !c.spent.Swap(true) {
@@ -295,7 +313,7 @@ func (s *Sender) prune(forgotten func(uint64) bool) {
 	kept := s.handed[:0]
 	for _, h := range s.handed {
 		if forgotten(h.origin.Epoch) {
-			h.key.Retire()
+			h.end()
 		} else {
 			kept = append(kept, h)
 		}
@@ -326,10 +344,10 @@ func (s *Sender) end() bool {
 	closed := ErrClosed
 	s.why.Store(&closed)
 	if c := s.cur.Swap(nil); c != nil {
-		c.key.Retire()
+		c.end()
 	}
 	for _, h := range s.handed {
-		h.key.Retire()
+		h.end()
 	}
 	s.handed = nil
 	return true

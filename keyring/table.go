@@ -28,8 +28,10 @@ type kidEntry struct {
 	kid    cipher.KeyID
 	origin Origin
 	key    *cipher.OpenKey
-	used   atomic.Bool // since the last sweep
-	idle   int         // sweeps without use; for the writers
+	short  atomic.Pointer[shortKey] // nil as long as nobody asked for it
+	serial uint64                   // grows with every KID that enters
+	used   atomic.Bool              // since the last sweep
+	idle   int                      // sweeps without use; for the writers
 }
 
 const kidTableMin = 6 // log2 of the smallest number of slots

@@ -1,0 +1,287 @@
+package keyring
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/chanseal/chanseal/cipher"
+)
+
+// Compact key IDs are for live voice, where the KID of 8 bytes would cost as much
+// as the tag. Most frames of a compact Sender carry
+//
+//	short KID = sender(16 bits) ‖ epoch mod 2^4
+//
+// which is 1 byte for sender numbers below 16, 2 below 4096 and 3 for the others.
+// Some frames, the announcements, carry the full KID, and so tell the instance that a
+// Receiver needs to derive the key of the short one. An announcement is an ordinary
+// frame: it authenticates, or changes nothing, and its replay is refused.
+//
+// Both keys come from the same base key, which binds the full instance; RFC 9605,
+// Section 4.4.2, binds the KID, so that they are different keys with a counter each.
+// Two Senders with one short KID have different instances, and so no nonce of one is
+// ever used under the key of the other.
+
+// AnnounceEvery is the longest time between two announcements of a compact Sender
+// that is in use: a Receiver that joins waits no longer for its first frame.
+const AnnounceEvery = 240 * time.Millisecond
+
+// announceSlack is by how much an announcement may be early, so that frames that come
+// at their own pace do not make it late.
+const announceSlack = 10 * time.Millisecond
+
+// MaxShort is how many instances a Receiver knows for one short KID: so many Senders
+// with one number can be heard at a time. Those that announced themselves last count.
+const MaxShort = 4
+
+// shortKIDs is the first number that is no short KID. A full KID is larger: no
+// instance is 0.
+const shortKIDs = 1 << 20
+
+// ShortKID returns the compact form of the key ID; see [SenderOptions.Compact].
+func (o Origin) ShortKID() cipher.KeyID { return cipher.KeyID(o.Sender)<<4 | cipher.KeyID(o.Epoch&15) }
+
+// announcer is the compact half of a sealing.
+type announcer struct {
+	short *cipher.SealKey
+	begun time.Time
+	next  atomic.Int64 // when the next announcement is due, in nanoseconds after begun
+}
+
+func newAnnouncer(short *cipher.SealKey) *announcer {
+	return &announcer{short: short, begun: time.Now()}
+}
+
+// due reports whether the next frame has to announce, to one of several callers.
+func (a *announcer) due() bool {
+	now, next := int64(time.Since(a.begun)), a.next.Load()
+	return now >= next && a.next.CompareAndSwap(next, now+int64(AnnounceEvery-announceSlack))
+}
+
+// pick returns the key for the next frame.
+func (c *sealing) pick() *cipher.SealKey {
+	if c.compact == nil || c.compact.due() {
+		return c.key
+	}
+	return c.compact.short
+}
+
+// left is how many frames the keys can still seal.
+func (c *sealing) left() uint64 {
+	left := c.key.Left()
+	if c.compact != nil {
+		left = min(left, c.compact.short.Left())
+	}
+	return left
+}
+
+// end retires the keys.
+func (c *sealing) end() {
+	c.key.Retire()
+	if c.compact != nil {
+		c.compact.short.Retire()
+	}
+}
+
+// Announce makes a compact Sender's next frame an announcement. Call it for every
+// keyframe: who joins then can open it. Otherwise it does nothing.
+func (s *Sender) Announce() {
+	if c := s.cur.Load(); c != nil && c.compact != nil {
+		c.compact.next.Store(0)
+	}
+}
+
+// shortKey is what a Receiver has of a short KID: the key of one instance. It lives as
+// long as the full KID's entry: with it goes the memory of what was played.
+type shortKey struct {
+	key    *cipher.OpenKey
+	entry  *kidEntry
+	behind atomic.Bool // not the first of its list: its next announcement moves it
+}
+
+// shortTable finds the keys of a short KID, the one that announced itself last first.
+// A list is replaced, never changed, so that readers need no lock.
+type shortTable struct {
+	lists atomic.Pointer[map[cipher.KeyID][]*shortKey]
+}
+
+func (t *shortTable) get(kid cipher.KeyID) []*shortKey {
+	if m := t.lists.Load(); m != nil {
+		return (*m)[kid]
+	}
+	return nil
+}
+
+// set replaces the list of a KID; the caller holds the Receiver's mu.
+func (t *shortTable) set(kid cipher.KeyID, list []*shortKey) {
+	next := map[cipher.KeyID][]*shortKey{}
+	if m := t.lists.Load(); m != nil {
+		for k, l := range *m {
+			next[k] = l
+		}
+	}
+	if len(list) == 0 {
+		delete(next, kid)
+	} else {
+		next[kid] = list
+	}
+	t.lists.Store(&next)
+}
+
+// ErrUnannounced says that a frame under a short KID opens under none of the keys that
+// announced themselves for it: it is forged, or of a Sender whose announcement is
+// still to come. [errors.Is] finds cipher.ErrUnknownKey and cipher.ErrAuth in it.
+var ErrUnannounced error = &frameError{"keyring: no key that announced itself opens the frame", errors.Join(cipher.ErrUnknownKey, cipher.ErrAuth)}
+
+// openShort opens a frame under a short KID. done says that the answer is final: the
+// KID is a short one.
+func (r *Receiver) openShort(dst, sealed, aad []byte, kid cipher.KeyID) (out []byte, o Origin, done bool, err error) {
+	if kid >= shortKIDs {
+		return dst, Origin{}, false, nil
+	}
+	list := r.short.get(kid)
+	if list == nil {
+		if list = r.learnShort(kid); list == nil {
+			return dst, Origin{}, true, cipher.ErrUnknownKey
+		}
+	}
+	err = ErrUnannounced
+	for _, k := range list {
+		out, openErr := k.key.Open(dst, sealed, aad)
+		switch openErr {
+		case nil:
+			if !k.entry.used.Load() {
+				k.entry.used.Store(true)
+			}
+			return out, k.entry.origin, true, nil
+		case cipher.ErrReplayed, cipher.ErrShort:
+			err = openErr
+		}
+	}
+	return dst, Origin{}, true, err
+}
+
+// learnShort derives the keys of a short KID that was not seen before from the
+// instances that announced themselves.
+func (r *Receiver) learnShort(kid cipher.KeyID) []*shortKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if list := r.short.get(kid); list != nil || r.closed.Load() {
+		return list
+	}
+	var entries []*kidEntry
+	for _, e := range r.table.all() {
+		if e.origin.ShortKID() == kid {
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, func(a, b *kidEntry) int { return int(int64(b.serial) - int64(a.serial)) })
+	var list []*shortKey
+	for _, e := range entries[:min(len(entries), MaxShort)] {
+		if k := r.shortOf(e); k != nil {
+			list = append(list, k)
+		}
+	}
+	r.order(list)
+	if len(list) > 0 {
+		r.short.set(kid, list)
+	}
+	return list
+}
+
+// announced is called for every frame of a full KID that authenticated.
+func (r *Receiver) announced(e *kidEntry) {
+	if k := e.short.Load(); k != nil && !k.behind.Load() || k == nil && r.short.get(e.origin.ShortKID()) == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.announce(e)
+}
+
+// announce puts an entry's short key in front of its list, if anybody asked for the
+// short KID; mu is held.
+func (r *Receiver) announce(e *kidEntry) {
+	kid := e.origin.ShortKID()
+	if r.closed.Load() || r.table.get(e.kid) != e || r.short.get(kid) == nil {
+		return
+	}
+	k := r.shortOf(e)
+	if k == nil {
+		return
+	}
+	list := []*shortKey{k}
+	for _, other := range r.short.get(kid) {
+		if other != k && len(list) < MaxShort {
+			list = append(list, other)
+		} else if other != k {
+			other.behind.Store(true)
+		}
+	}
+	r.order(list)
+	r.short.set(kid, list)
+}
+
+func (r *Receiver) order(list []*shortKey) {
+	for i, k := range list {
+		k.behind.Store(i > 0)
+	}
+}
+
+// shortOf returns an entry's key of the short KID, or makes it; nil if the epoch is
+// gone. An entry has one for its whole life.
+func (r *Receiver) shortOf(e *kidEntry) *shortKey {
+	if k := e.short.Load(); k != nil {
+		return k
+	}
+	secret, ok := r.f.secretOf(e.origin.Epoch)
+	if !ok {
+		return nil
+	}
+	defer secret.wipe()
+	suite := e.key.Suite()
+	base, err := baseKey(suite, secret, r.f.ch.name, e.origin)
+	if err != nil {
+		return nil
+	}
+	defer clear(base)
+	key, err := suite.NewOpenKeyWindow(e.origin.ShortKID(), base, r.window)
+	if err != nil {
+		return nil
+	}
+	k := &shortKey{key: key, entry: e}
+	e.short.Store(k)
+	return k
+}
+
+// secretOf returns a copy of an epoch's secret, which the caller wipes.
+func (f *follower) secretOf(number uint64) (secret, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.st == nil {
+		return secret{}, false
+	}
+	e := f.st.epoch(number)
+	if e == nil || e.state == Forgotten {
+		return secret{}, false
+	}
+	return e.secret.clone(), true
+}
+
+// drop retires the keys of an entry that left the table; the Receiver's mu is held.
+func (r *Receiver) drop(e *kidEntry) {
+	e.key.Retire()
+	k := e.short.Swap(nil)
+	if k == nil {
+		return
+	}
+	k.key.Retire()
+	kid := e.origin.ShortKID()
+	if list := r.short.get(kid); slices.Contains(list, k) {
+		list = slices.DeleteFunc(slices.Clone(list), func(x *shortKey) bool { return x == k })
+		r.order(list)
+		r.short.set(kid, list)
+	}
+}
