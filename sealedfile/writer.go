@@ -35,6 +35,10 @@ const (
 	clusterTime  = 5_000_000_000
 )
 
+// giantFrame is the size in bytes from which a frame ends its cluster, so that it need
+// not be copied into it.
+const giantFrame = 1 << 20
+
 const writeBuffer = 256 << 10
 
 // Writer seals a recording into a file. It is a [media.Writer], for one goroutine.
@@ -224,8 +228,14 @@ func (w *Writer) writeFrame(item *media.Item) error {
 		return err
 	}
 	w.cluster = appendBlockHead(w.cluster, &p, w.clusterTS, len(sealed))
-	w.cluster = append(w.cluster, sealed...)
-	w.cluster = appendBlockTail(w.cluster, &p)
+	if len(sealed) >= giantFrame {
+		if err := w.endCluster(sealed, appendBlockTail(nil, &p)); err != nil {
+			return err
+		}
+	} else {
+		w.cluster = append(w.cluster, sealed...)
+		w.cluster = appendBlockTail(w.cluster, &p)
+	}
 
 	t.frames++
 	w.summary.Frames++
@@ -278,18 +288,21 @@ func (w *Writer) flushCluster() error {
 	if !w.clusterOpen {
 		return nil
 	}
+	return w.endCluster(nil, nil)
+}
+
+// endCluster writes the open cluster, with two more pieces at its end.
+func (w *Writer) endCluster(sealed, tail []byte) error {
 	w.clusterOpen = false
 	ts := ebml.AppendUint(nil, idTimestamp, uint64(w.clusterTS))
-	head := ebml.AppendHeader(nil, idCluster, int64(len(ts)+len(w.cluster)))
-	if err := w.write(append(head, ts...)); err != nil {
-		return err
+	head := ebml.AppendHeader(nil, idCluster, int64(len(ts)+len(w.cluster)+len(sealed)+len(tail)))
+	for _, b := range [...][]byte{head, ts, w.cluster, sealed, tail} {
+		if err := w.write(b); err != nil {
+			return err
+		}
 	}
-	err := w.write(w.cluster)
 	w.cluster = w.cluster[:0]
-	if cap(w.cluster) > 4*clusterBytes { // a giant frame passed through
-		w.cluster = nil
-	}
-	return err
+	return nil
 }
 
 // turnOver goes on under another key, which begins with a segment record.
