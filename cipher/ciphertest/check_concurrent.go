@@ -80,7 +80,8 @@ func checkRace(x *exam) {
 		sealed := x.seal(s, frame, nil)
 		var opened atomic.Int64
 		x.together(func(int) error {
-			dst := make([]byte, 0, len(sealed))
+			// A copy each: whether the opener writes to it is another check's question.
+			dst, sealed := make([]byte, 0, len(sealed)), bytes.Clone(sealed)
 			back, err := o.Open(dst, sealed, nil)
 			switch {
 			case err == nil && !bytes.Equal(back, frame):
