@@ -59,7 +59,12 @@ func TestInflate(t *testing.T) {
 	for i := range few { // a few symbols, very unlike in number: long codes
 		few[i] = byte(min(rnd.ExpFloat64()*3, 200))
 	}
-	for _, data := range [][]byte{nil, {7}, text, noise, few, make([]byte, MaxPayload), make([]byte, MaxPayload+1)} {
+	far := append(bytes.Repeat(noise, 10), noise...) // copies from near and as far as DEFLATE can
+	for i := range 20 {
+		far = append(far, far[len(far)-32768+i*97:][:60]...)
+		far = append(far, byte(i))
+	}
+	for _, data := range [][]byte{nil, {7}, text, noise, few, far, make([]byte, MaxPayload), make([]byte, MaxPayload+1)} {
 		for _, level := range []int{flate.HuffmanOnly, 0, 1, 6, 9} {
 			z := deflated(data, level)
 			for _, max := range []int{0, len(data) - 1, len(data), MaxPayload} {
