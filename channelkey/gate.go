@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 )
@@ -66,6 +65,8 @@ type Gate struct {
 	mu      sync.Mutex
 	closed  bool
 	lastID  uint64
+	inside  int      // sessions that are inside
+	gone    *session // those that went out and are still in the maps, chained by prev
 	rooms   map[roomKey]*room
 	people  map[person]*session
 	cards   map[CardID]*session
@@ -77,40 +78,6 @@ type Gate struct {
 	done chan struct{} // closed by Close
 	wg   sync.WaitGroup
 }
-
-type roomKey struct {
-	channel string
-	service Service
-}
-
-// room holds a channel's name once for all who are in it.
-type room struct {
-	roomKey
-	inside int
-}
-
-type person struct {
-	room *room
-	user User
-}
-
-// session is one person inside. It is in one list of the schedule if due is not 0.
-type session struct {
-	person
-	id         uint64
-	card       CardID // zero: none
-	end        int64  // unix seconds, 0 for none
-	entryUntil int64  // of the card
-	due        int64
-	next, prev *session
-	cert       uint8
-	static     bool
-	wildcard   bool
-	shared     bool // others may be inside with the same card
-}
-
-// tracked reports whether the card admits one session at a time.
-func (s *session) tracked() bool { return s.card != CardID{} && !s.shared }
 
 // Pass is the proof of being inside that Enter gives; Leave and Renew want it
 // back. It names one session, so that the late Leave of a connection that was
@@ -279,12 +246,12 @@ func (g *Gate) admit(s *session, c *Claims) (old *session, err error) {
 		return nil, err
 	}
 	if r := g.rooms[roomKey{c.Channel, c.Service}]; r != nil {
-		old = g.people[person{r, c.User}]
+		old = g.session(person{r, c.User})
 	}
 	switch {
 	case old != nil && !g.cfg.Replace:
 		return nil, refuse(AlreadyInside, 0)
-	case old == nil && len(g.people) >= g.cfg.MaxInside, g.events.full(g.cfg.EventBacklog + g.cfg.MaxInside):
+	case old == nil && g.inside >= g.cfg.MaxInside, g.events.full(g.cfg.EventBacklog + g.cfg.MaxInside):
 		return nil, refuse(Full, 0)
 	}
 	return old, nil
@@ -298,7 +265,7 @@ func (g *Gate) barred(s *session, channel string, user User) error {
 		return refuse(Revoked, 0)
 	}
 	if s.tracked() {
-		if g.cards[s.card] != nil || g.records.spent(s.card, now) {
+		if g.holder(s.card) != nil || g.records.spent(s.card, now) {
 			return refuse(Replayed, 0)
 		}
 	}
@@ -312,44 +279,16 @@ func (g *Gate) certificate(s *session) CertificateID {
 	return g.cfg.Verifier.certs[s.cert].id
 }
 
-// insert puts an admitted session inside.
-func (g *Gate) insert(s *session, c *Claims) {
-	key := roomKey{c.Channel, c.Service}
-	r := g.rooms[key]
-	if r == nil {
-		key.channel = strings.Clone(c.Channel)
-		r = &room{roomKey: key}
-		g.rooms[key] = r
-	}
-	r.inside++
-	g.lastID++
-	s.id = g.lastID
-	s.person = person{r, User(strings.Clone(string(c.User)))}
-	g.people[s.person] = s
-	if s.tracked() {
-		g.cards[s.card] = s
-	}
-	g.plan(s)
-}
-
-// remove takes a session out of everything.
-func (g *Gate) remove(s *session) {
-	g.due.remove(s)
-	delete(g.people, s.person)
-	if s.tracked() {
-		delete(g.cards, s.card)
-	}
-	if s.room.inside--; s.room.inside == 0 {
-		delete(g.rooms, s.room.roomKey)
-	}
-}
-
 // putOut ends a session against its will.
 func (g *Gate) putOut(s *session, why Reason, now time.Time) {
-	if why == Superseded && g.mustSpend(s) {
-		g.records.put(spentKey(s.card), s.entryUntil+spentMargin)
+	if why == Superseded {
+		if g.mustSpend(s) {
+			g.records.put(spentKey(s.card), s.entryUntil+spentMargin)
+		}
+		g.remove(s)
+	} else {
+		g.bury(s)
 	}
-	g.remove(s)
 	g.events.addOut(PutOut, s, why, now)
 }
 
@@ -369,7 +308,7 @@ func (g *Gate) Leave(p Pass) bool {
 // find returns the session of a pass.
 func (g *Gate) find(p Pass) *session {
 	if r := g.rooms[roomKey{p.Channel, p.Service}]; r != nil {
-		if s := g.people[person{r, p.User}]; s != nil && s.id == p.ID {
+		if s := g.session(person{r, p.User}); s != nil && s.id == p.ID {
 			return s
 		}
 	}
@@ -462,19 +401,14 @@ func (g *Gate) spend(card CardID, until int64) error {
 	return nil
 }
 
-func (s *session) pass(need []Privilege) Pass {
-	return Pass{ID: s.id, Channel: s.room.channel, User: s.user, Service: s.room.service,
-		Card: s.card, End: s.end, Static: s.static, Wildcard: s.wildcard, Need: need}
-}
-
 // Inside returns who is inside, in no order.
 func (g *Gate) Inside() []Pass {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now().Unix()
-	all := make([]Pass, 0, len(g.people))
+	all := make([]Pass, 0, g.inside)
 	for _, s := range g.people {
-		if s.inside(now) {
+		if !s.gone && s.inside(now) {
 			all = append(all, s.pass(nil))
 		}
 	}
@@ -489,17 +423,13 @@ func (g *Gate) IsInside(channel string, user User, service Service) bool {
 	if r == nil {
 		return false
 	}
-	s := g.people[person{r, user}]
+	s := g.session(person{r, user})
 	return s != nil && s.inside(time.Now().Unix())
 }
-
-// inside is false from the very moment of the end on, even if the clock goroutine
-// has not come by yet.
-func (s *session) inside(now int64) bool { return s.end == 0 || now < s.end }
 
 // Len returns how many sessions are inside.
 func (g *Gate) Len() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.people)
+	return g.inside
 }

@@ -66,8 +66,8 @@ func TestGateMemory(t *testing.T) {
 }
 
 // TestGateRealClock measures how late people are put out by a real clock: one by
-// one, and a crowd whose service ends in one second. It asserts on time, so it runs
-// only where that means something: CHANSEAL_LONG=1.
+// one, a crowd whose service ends in one second, and a crowd that is revoked. It
+// asserts on time, so it runs only where that means something: CHANSEAL_LONG=1.
 func TestGateRealClock(t *testing.T) {
 	if os.Getenv("CHANSEAL_LONG") == "" {
 		t.Skip("set CHANSEAL_LONG=1")
@@ -81,24 +81,43 @@ func TestGateRealClock(t *testing.T) {
 		user := UID(uint32(crowd + 1 + i))
 		enter(t, g, d.card("ABC", user, time.Duration(2+i)*time.Second), in("ABC", user))
 	}
-	worst := map[bool]time.Duration{}
-	for out := 0; out < crowd+10; {
-		e, ok := <-events
-		if !ok {
-			t.Fatal("the events ended")
-		}
-		if e.Kind == PutOut {
-			out++
-			late, many := time.Since(time.Unix(e.Pass.End, 0)), out > 10
-			worst[many] = max(worst[many], late)
-			if late < 0 {
-				t.Errorf("put out %v early", -late)
+	var single, many, revoked time.Duration // the latest
+	wait := func(n int, late func(out int, e Event)) {
+		for out := 0; out < n; {
+			e, ok := <-events
+			if !ok {
+				t.Fatal("the events ended")
+			}
+			if e.Kind == PutOut {
+				out++
+				late(out, e)
 			}
 		}
 	}
-	t.Logf("at most %v late one by one, %v in a crowd of %d", worst[false], worst[true], crowd)
-	if worst[false] > 50*time.Millisecond {
-		t.Errorf("put out %v late", worst[false])
+	wait(crowd+10, func(out int, e Event) {
+		late := time.Since(time.Unix(e.Pass.End, 0))
+		if late < 0 {
+			t.Errorf("put out %v early", -late)
+		}
+		if out <= 10 {
+			single = max(single, late)
+		} else {
+			many = max(many, late)
+		}
+	})
+
+	fill(t, g, d, 0)
+	begun := time.Now()
+	if err := g.Revoke(Revocation{Channel: "ABC", Until: begun.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	wait(crowd, func(int, Event) { revoked = time.Since(begun) })
+
+	t.Logf("of %d inside, at most: %v late one by one, %v all in one second, %v all revoked", crowd, single, many, revoked)
+	for what, late := range map[string]time.Duration{"one by one": single, "all in one second": many, "all revoked": revoked} {
+		if late > 50*time.Millisecond {
+			t.Errorf("%s: put out %v late", what, late)
+		}
 	}
 }
 

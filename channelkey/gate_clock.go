@@ -122,10 +122,14 @@ func (g *Gate) schedule(s *session, due int64) {
 	before, any := g.due.first()
 	g.due.add(s, due)
 	if !any || due < before {
-		select {
-		case g.wake <- struct{}{}:
-		default: // it will look anyway
-		}
+		g.wakeClock()
+	}
+}
+
+func (g *Gate) wakeClock() {
+	select {
+	case g.wake <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
@@ -156,7 +160,7 @@ func (g *Gate) tick() time.Duration {
 	for {
 		g.mu.Lock()
 		now := time.Now()
-		if g.tickSome(now) || g.records.expire(now.Unix()) {
+		if g.tickSome(now) || g.clear() || g.records.expire(now.Unix()) {
 			g.mu.Unlock() // let others in between two batches
 			continue
 		}

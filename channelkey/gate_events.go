@@ -60,28 +60,39 @@ type eventPiece struct {
 	next   *eventPiece
 }
 
-// waitingEvent is an Event to be. What it tells of somebody who is out is in the
-// session itself, which nobody changes any more.
+// waitingEvent is an Event to be, or one for each of the sessions that went out of the
+// door together. What it tells of them is in the sessions themselves, which nobody
+// changes any more: a crowd costs no memory at the moment when it is put out.
 type waitingEvent struct {
-	pass   *Pass
-	out    *session // instead of pass
-	time   time.Time
-	missed int
-	kind   EventKind
-	reason Reason
+	pass      *Pass
+	out, last *session // instead of pass: the first and the last, chained by next
+	time      time.Time
+	missed    int
+	kind      EventKind
+	reason    Reason
 }
 
 const pieceLen = 128
 
-// event is what the reader gets.
-func (w *waitingEvent) event() Event {
+// hand gives the reader what waits; it reports false when done is closed first.
+func (w *waitingEvent) hand(out chan<- Event, done <-chan struct{}) bool {
 	e := Event{Kind: w.kind, Time: w.time, Reason: w.reason, Missed: w.missed}
-	if w.out != nil {
-		e.Pass = w.out.pass(nil)
-	} else {
-		e.Pass = *w.pass
+	for s := w.out; ; s = s.next {
+		if s != nil {
+			e.Pass = s.pass(nil)
+		} else {
+			e.Pass = *w.pass
+		}
+		select {
+		case out <- e:
+		case <-done:
+			return false
+		}
+		if s == nil || s.next == nil {
+			return true
+		}
+		e.Missed = 0
 	}
-	return e
 }
 
 // add appends an event. If the reader is behind by the backlog, only those are
@@ -94,11 +105,21 @@ func (q *eventQueue) add(e Event) {
 	}
 }
 
-// addOut appends the event of a session that has been removed.
+// addOut appends the event of a session that has been removed, to those of the same
+// moment if it can. The session belongs to the queue from then on.
 func (q *eventQueue) addOut(kind EventKind, s *session, why Reason, now time.Time) {
-	if q.wants(kind) {
-		q.push(waitingEvent{kind: kind, reason: why, time: now, out: s})
+	if !q.wants(kind) {
+		return
 	}
+	if q.last != nil && q.missed == 0 {
+		if w := &q.last.events[len(q.last.events)-1]; w.out != nil && w.kind == kind && w.reason == why && w.time.Equal(now) {
+			w.last.next = s
+			w.last = s
+			q.waiting++
+			return
+		}
+	}
+	q.push(waitingEvent{kind: kind, reason: why, time: now, out: s, last: s})
 }
 
 // wants reports whether an event is to be kept, and counts it if not.
@@ -182,9 +203,7 @@ func (g *Gate) pump() {
 		}
 		for ; piece != nil; piece = piece.next {
 			for i := range piece.events {
-				select {
-				case g.events.out <- piece.events[i].event():
-				case <-g.done:
+				if !piece.events[i].hand(g.events.out, g.done) {
 					return
 				}
 			}

@@ -274,6 +274,9 @@ func (g *Gate) bar(key string, until int64) error {
 	for s := range g.met(&r) {
 		g.putOut(s, Revoked, now)
 	}
+	if g.gone != nil {
+		g.wakeClock()
+	}
 	return nil
 }
 
@@ -284,18 +287,18 @@ func (g *Gate) met(r *Revocation) iter.Seq[*session] {
 	return func(yield func(*session) bool) {
 		switch {
 		case r.Card != CardID{}:
-			if s := g.cards[r.Card]; s != nil {
+			if s := g.holder(r.Card); s != nil {
 				yield(s)
 				return
 			}
 			for _, s := range g.people { // who came in with a card that is shared
-				if s.shared && s.card == r.Card && !yield(s) {
+				if !s.gone && s.shared && s.card == r.Card && !yield(s) {
 					return
 				}
 			}
 		case r.User != "":
 			for _, room := range g.rooms {
-				s := g.people[person{room, r.User}]
+				s := g.session(person{room, r.User})
 				if s != nil && (r.Channel == "" || r.Channel == room.channel) && !yield(s) {
 					return
 				}
@@ -306,7 +309,7 @@ func (g *Gate) met(r *Revocation) iter.Seq[*session] {
 				if r.Channel == "" {
 					met = g.certificate(s) == r.Certificate
 				}
-				if met && !yield(s) {
+				if met && !s.gone && !yield(s) {
 					return
 				}
 			}
