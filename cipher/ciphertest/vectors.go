@@ -68,6 +68,20 @@ type runner struct {
 	run   func(*entry)
 }
 
+// Array is an array of a vector file that another package checks.
+type Array struct {
+	Name string // as in a Count
+	// Run checks an entry. It has to refuse fields that it does not know.
+	Run func(entry []byte) error
+}
+
+func (a Array) check(e *entry) {
+	raw, err := json.Marshal(e.fields)
+	e.must(err)
+	e.must(a.Run(raw))
+	clear(e.fields)
+}
+
 // sframeArrays are the arrays of a file of kind sframe, those below "extra" with a
 // dot. rtp_descriptor belongs to the RTP payload format and is not about frames.
 var sframeArrays = []runner{
@@ -90,7 +104,9 @@ var sframeArrays = []runner{
 // unknown kind ([ErrKind]) or array ([ErrArray]) is an error, as is a file that is
 // not JSON or holds no vectors. Under GODEBUG=fips140=only the entries of suites
 // that are not available there are skipped.
-func RunVectors(data []byte) (Report, error) {
+//
+// others check arrays that are not about frames, which are skipped without them.
+func RunVectors(data []byte, others ...Array) (Report, error) {
 	top := map[string]json.RawMessage{}
 	if err := json.Unmarshal(data, &top); err != nil {
 		return Report{}, fmt.Errorf("ciphertest: vector file: %w", err)
@@ -108,6 +124,11 @@ func RunVectors(data []byte) (Report, error) {
 	report := Report{Kind: kind}
 	for _, r := range sframeArrays {
 		if entries, ok := arrays[r.array]; ok {
+			for _, o := range others {
+				if r.run == nil && o.Name == r.array {
+					r.run = o.check
+				}
+			}
 			report.runArray(r, entries)
 			delete(arrays, r.array)
 		}

@@ -52,7 +52,7 @@ type vectorFailure struct {
 }
 
 func runSFrame(data []byte) (vectorReport, error) {
-	got, err := ciphertest.RunVectors(data)
+	got, err := ciphertest.RunVectors(data, rtpVectors)
 	if err != nil {
 		return vectorReport{}, err
 	}
