@@ -498,7 +498,7 @@ func TestGateLimits(t *testing.T) {
 			t.Errorf("%d events wait", waiting)
 		}
 		out, missed := 0, 0
-		for range 300 {
+		for range 600 {
 			select {
 			case e := <-stream:
 				if e.Kind == PutOut {
@@ -512,7 +512,7 @@ func TestGateLimits(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if out != 2 || missed < 900 {
+		if out != 2 || missed < 600 {
 			t.Errorf("%d put out, %d missed", out, missed)
 		}
 		g.Close()
