@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -139,7 +140,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 	)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef(c, "%v", err) })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef(c, "%s", flagText(err)) })
 
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
@@ -159,6 +160,11 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 	lowerCase(root)
 	return root
 }
+
+var parsing = regexp.MustCompile(`strconv\.Parse\w+: parsing ".*": `)
+
+// flagText is the text of a flag's error without the Go function that found it.
+func flagText(err error) string { return parsing.ReplaceAllString(err.Error(), "") }
 
 // lowerCase makes what cobra adds by itself speak like the rest.
 func lowerCase(c *cobra.Command) {
