@@ -151,7 +151,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 	root.AddCommand(
 		p.sealCommand(), p.openCommand(), p.inspectCommand(),
 		p.channelCommand(), p.tokenCommand(),
-		p.demoCommand(), p.conformanceCommand(), p.versionCommand(),
+		p.demoCommand(), p.benchCommand(), p.conformanceCommand(), p.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupProgram)
 	root.SetCompletionCommandGroupID(groupProgram)
