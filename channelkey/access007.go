@@ -352,7 +352,8 @@ func (v *Verifier) verifyService(g *Grant, s *Grant007, issued int64, c *Claims)
 
 // nearness orders the reasons by how far a claim came.
 func nearness(err error) int {
-	switch ReasonOf(err) {
+	r, _ := err.(*Refusal) // as refuse returns it; errors.As would allocate
+	switch r.reason {
 	case OtherService:
 		return 0
 	case OtherChannel:

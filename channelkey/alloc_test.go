@@ -18,11 +18,11 @@ func TestAllocations(t *testing.T) {
 		limit := 0.0
 		switch s.card.Format {
 		case DK5:
-			limit = 6
+			limit = 3
 		case V006:
 			limit = 2
 		case V007:
-			limit = 10
+			limit = 2
 		}
 		good := testing.AllocsPerRun(200, func() {
 			if _, err := v.Verify(token, s.claim); err != nil {
