@@ -53,7 +53,6 @@ func TestFIPS(t *testing.T) {
 	if err := json.Unmarshal(vectorFile(t, "channelkey.json"), &file); err != nil {
 		t.Fatal(err)
 	}
-	var some []json.RawMessage
 	refused := 0
 	for _, raw := range file.Vectors {
 		var e vector
@@ -61,7 +60,6 @@ func TestFIPS(t *testing.T) {
 			t.Fatal(err)
 		}
 		if e.format >= V006 {
-			some = append(some, raw)
 			continue
 		}
 		if len(e.AppID) != idLen {
@@ -73,12 +71,8 @@ func TestFIPS(t *testing.T) {
 		}
 		refused++
 	}
-	data, err := json.Marshal(map[string]any{"kind": file.Kind, "vectors": some})
-	if err != nil {
-		t.Fatal(err)
-	}
-	report, err := RunVectors(data)
-	if err != nil || report.Failed() != 0 || report.Passed() < 90 || refused < 150 {
+	report, err := RunVectors(vectorFile(t, "channelkey.json"))
+	if err != nil || report.Failed() != 0 || report.Passed() < 90 || report.Arrays[0].Skipped < 150 || refused < 150 {
 		t.Errorf("%v, %d passed, %d failed, %d refused", err, report.Passed(), report.Failed(), refused)
 		report.Write(t.Output())
 	}

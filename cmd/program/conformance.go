@@ -73,7 +73,7 @@ func runChannelKeys(data []byte) (vectorReport, error) {
 	}
 	out := vectorReport{Arrays: []vectorArray{}, Failures: []vectorFailure{}}
 	for _, a := range got.Arrays {
-		row := vectorArray{Array: a.Name, Passed: a.Passed, Failed: a.Failed}
+		row := vectorArray{Array: a.Name, Passed: a.Passed, Failed: a.Failed, Skipped: a.Skipped}
 		if got.Kind == channelkey.KindVectors {
 			row.Strict, row.Switches = &a.Strict, a.Switches
 		}
