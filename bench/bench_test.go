@@ -8,6 +8,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"image/png"
 	"math"
 	"os"
 	"strings"
@@ -121,6 +122,41 @@ func TestReport(t *testing.T) {
 		}
 		if n != 6*len(r.Results) {
 			t.Errorf("benchstat reads %d windows of %d rows", n, len(r.Results))
+		}
+	})
+	t.Run("html", func(t *testing.T) {
+		var b bytes.Buffer
+		if err := r.WriteHTML(&b); err != nil {
+			t.Fatal(err)
+		}
+		page := b.String()
+		for _, want := range []string{"<svg viewBox", "var(--c0)", "prefers-color-scheme: dark", "aes-128-gcm", r.Machine.Go} {
+			if !strings.Contains(page, want) {
+				t.Errorf("no %q", want)
+			}
+		}
+		// What needs the network: anything that is loaded, or runs.
+		page = strings.NewReplacer(`xmlns="http://www.w3.org/2000/svg"`, "", `xmlns:xlink="http://www.w3.org/1999/xlink"`, "").Replace(page)
+		for _, bad := range []string{"<script", "<link", "src=", "url(", "@import", "http://", "https://"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("the page has %q in it", bad)
+			}
+		}
+	})
+	t.Run("png", func(t *testing.T) {
+		// Latencies are always drawn; other plots only where rows are not noisy.
+		var b bytes.Buffer
+		if err := r.WritePNG(&b, "latency"); err != nil {
+			t.Fatal(err)
+		}
+		if picture, err := png.Decode(&b); err != nil || picture.Bounds().Dx() < 1000 {
+			t.Errorf("%v, %v", picture.Bounds(), err)
+		}
+		if err := (&Report{}).WritePNG(&b, "latency"); !errors.Is(err, ErrNoPlot) {
+			t.Errorf("a plot of nothing: %v", err)
+		}
+		if err := r.WritePNG(&b, "x"); err == nil {
+			t.Error("a plot that there is not")
 		}
 	})
 	t.Run("text", func(t *testing.T) {
