@@ -495,9 +495,10 @@ func TestKey(t *testing.T) {
 func TestTaken(t *testing.T) {
 	m, ring, ch := stage(t, keyring.ChannelOptions{})
 	again := reopen(t, m)
-	var n atomic.Uint64
+	var n, of atomic.Uint64
+	of.Store(5)
 	for _, r := range []*keyring.Ring{ring, again} {
-		keyring.SetDraw(r, func() uint64 { return n.Add(1)%5 + 1 })
+		keyring.SetDraw(r, func() uint64 { return n.Add(1)%of.Load() + 1 })
 	}
 	seen := map[keyring.Origin]bool{}
 	for i := range 5 {
@@ -512,7 +513,9 @@ func TestTaken(t *testing.T) {
 	}
 	_, err := ch.Sender(t.Context(), 2, keyring.SenderOptions{})
 	wantErr(t, err, keyring.ErrConflict)
-	must(ch.Rotate(t.Context(), ""))(t) // and the next epoch has its own
+	// And the next epoch has its own, of which the five Senders take one each.
+	of.Store(11)
+	must(ch.Rotate(t.Context(), ""))(t)
 	if o := sender(t, ch).Origin(); o.Epoch != 2 {
 		t.Errorf("%+v", o)
 	}

@@ -50,8 +50,9 @@ func TestPair[T TB[T]](t T, fresh func() (cipher.Sealer, cipher.Opener), exempt 
 
 // TestSuite examines a suite: its keys as a pair, and what keys of a suite can do
 // beyond that: in place, in batches, with headers and counters as SFrame has them. A
-// built-in suite needs no exemption but, under FIPS, MayAllocate, which is taken by
-// itself; a suite that is not available in the present mode fails.
+// built-in suite needs no exemption but MayAllocate: under FIPS, where it is taken by
+// itself, and for ChaCha20-Poly1305 where x/crypto has no assembly for it. A suite
+// that is not available in the present mode fails.
 func TestSuite[T TB[T]](t T, s *cipher.Suite, exempt ...Exempt) {
 	t.Helper()
 	if _, err := s.NewOpenKey(0, baseKey(s, 0)); err != nil {

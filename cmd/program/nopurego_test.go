@@ -1,0 +1,5 @@
+//go:build !purego
+
+package program
+
+const purego = false
