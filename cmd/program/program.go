@@ -136,6 +136,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 	root.AddGroup(
 		&cobra.Group{ID: groupFiles, Title: "Files:"},
 		&cobra.Group{ID: groupChannels, Title: "Channels:"},
+		&cobra.Group{ID: groupServices, Title: "Services:"},
 		&cobra.Group{ID: groupProgram, Title: "The program:"},
 	)
 	root.SetOut(p.stdout)
@@ -152,6 +153,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 		p.sealCommand(), p.openCommand(), p.inspectCommand(),
 		p.channelCommand(), p.tokenCommand(),
 		p.demoCommand(), p.benchCommand(), p.conformanceCommand(), p.versionCommand(),
+		p.proxyCommand(),
 	)
 	root.SetHelpCommandGroupID(groupProgram)
 	root.SetCompletionCommandGroupID(groupProgram)

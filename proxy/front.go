@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// front is a UDP socket that clients send to. For pion/turn it is a PacketConn out of
+// which only the protocol comes, never a payload: ChannelData and Send indications of
+// known five-tuples are sent on right here. Its ReadFrom is called by one goroutine.
+type front struct {
+	srv   *Server
+	conn  *net.UDPConn
+	in    inbox
+	socks bool
+
+	mu      sync.RWMutex
+	clients map[netip.AddrPort]*relay
+
+	guard    guard
+	peerPort uint16 // of the ChannelBind request that pion/turn handles now
+}
+
+var _ net.PacketConn = (*front)(nil)
+
+// lookup finds whose packet it is.
+func (f *front) lookup(from netip.AddrPort) *relay {
+	f.mu.RLock()
+	r := f.clients[from]
+	f.mu.RUnlock()
+	return r
+}
+
+func (f *front) learn(a netip.AddrPort, r *relay) {
+	f.mu.Lock()
+	f.clients[a] = r
+	f.mu.Unlock()
+}
+
+func (f *front) forget(a netip.AddrPort, r *relay) {
+	f.mu.Lock()
+	if f.clients[a] == r {
+		delete(f.clients, a)
+	}
+	f.mu.Unlock()
+}
+
+// ReadFrom returns the next message of the protocol.
+func (f *front) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		b, from, now, err := f.in.next()
+		if err != nil {
+			return 0, nil, err
+		}
+		if f.take(b, from, now) || len(b) > len(p) {
+			continue
+		}
+		return copy(p, b), net.UDPAddrFromAddrPort(from), nil
+	}
+}
+
+// take handles a payload and drops what is nothing; it reports false for messages of
+// the protocol. It does not allocate.
+func (f *front) take(b []byte, from netip.AddrPort, now int64) bool {
+	if isChannelData(b) {
+		r := f.lookup(from)
+		number, payload, ok := splitChannelData(b)
+		if r == nil || !ok {
+			f.srv.stray.Add(1)
+			return true
+		}
+		r.sendChannel(number, payload, now)
+		return true
+	}
+	if !isSTUN(b) {
+		f.srv.stray.Add(1)
+		return true
+	}
+	t := stunType(b)
+	if t == typeSend {
+		r := f.lookup(from)
+		dst, payload, ok := splitSend(b)
+		if r == nil || !ok {
+			f.srv.stray.Add(1)
+			return true
+		}
+		r.sendTo(dst, payload, now)
+		return true
+	}
+	if !isRequest(t) || len(b) > maxControl {
+		f.srv.stray.Add(1)
+		return true
+	}
+	if f.lookup(from) == nil && !f.guard.admit(from.Addr(), now) {
+		f.srv.stray.Add(1)
+		return true
+	}
+	f.peerPort = bindPort(t, b)
+	return false
+}
+
+// bindPort is the peer's port in a ChannelBind request. Permissions are for addresses;
+// only a channel names the port that the policy is asked about as well.
+func bindPort(t uint16, b []byte) uint16 {
+	if t != typeChannelBind {
+		return 0
+	}
+	peer, ok := peerAddress(b)
+	if !ok || peer.Port() == 0 {
+		return 0
+	}
+	return peer.Port()
+}
+
+// WriteTo sends an answer of the protocol.
+func (f *front) WriteTo(p []byte, to net.Addr) (int, error) {
+	a, ok := to.(*net.UDPAddr)
+	if !ok {
+		return 0, errors.New("proxy: not a UDP address")
+	}
+	return f.conn.WriteToUDPAddrPort(p, a.AddrPort())
+}
+
+func (f *front) Close() error                       { return f.conn.Close() }
+func (f *front) LocalAddr() net.Addr                { return f.conn.LocalAddr() }
+func (f *front) SetDeadline(t time.Time) error      { return f.conn.SetDeadline(t) }
+func (f *front) SetReadDeadline(t time.Time) error  { return f.conn.SetReadDeadline(t) }
+func (f *front) SetWriteDeadline(t time.Time) error { return f.conn.SetWriteDeadline(t) }
+
+// guard bounds what addresses without an allocation can make the proxy answer, since
+// the address of a datagram may be somebody else's. It is used by one goroutine.
+type guard struct {
+	perSecond int // messages from one address, 0 for no bound
+	seen      map[netip.Addr]int
+	second    int64
+}
+
+// maxGuarded bounds the addresses that are counted in a second. Beyond, all further
+// ones share one count.
+const maxGuarded = 16384
+
+func (g *guard) admit(a netip.Addr, now int64) bool {
+	if g.perSecond == 0 {
+		return true
+	}
+	if s := now / int64(time.Second); s != g.second || g.seen == nil {
+		g.second = s
+		if g.seen == nil {
+			g.seen = map[netip.Addr]int{}
+		} else {
+			clear(g.seen)
+		}
+	}
+	n, known := g.seen[a]
+	if !known && len(g.seen) >= maxGuarded {
+		a = netip.Addr{}
+		n = g.seen[a]
+	}
+	g.seen[a] = n + 1
+	return n < g.perSecond
+}
