@@ -95,8 +95,11 @@ func skipped(w io.Writer, comment string, r *Row, source netip.Prefix) {
 
 // writeNFTables writes a table of its own, which drops all that is not listed.
 func writeNFTables(w io.Writer, rows []Row, source netip.Prefix) error {
-	fmt.Fprint(w, `# nft -f FILE. Lets clients reach the cloud proxy and nothing else: for a machine
-# itself (output) and for a router (forward). Remove again: nft delete table inet chanseal_proxy
+	fmt.Fprint(w, `# nft -f FILE. Lets clients reach the cloud proxy and DROPS ALL ELSE: for a machine itself
+# (output) and for a router (forward). Where other traffic must go out too, take only the
+# accept lines into a chain of your own. Remove again: nft delete table inet chanseal_proxy
+table inet chanseal_proxy
+delete table inet chanseal_proxy
 table inet chanseal_proxy {
 	chain allowed {
 		ct state established,related accept
