@@ -155,8 +155,12 @@ func (s *Store) attach(flags int, readOnly bool) (*handle, error) {
 				return f, err
 			},
 		})
-		if err == nil && flags&os.O_CREATE == 0 {
-			h.free, err = check(h.file)
+		if err != nil {
+			return err
+		}
+		h.db.AllocSize = 0 // the file ends where its pages do, so that one that was cut shows
+		if flags&os.O_CREATE == 0 {
+			h.free, err = s.checkFile(h.file)
 		}
 		return err
 	})
@@ -169,6 +173,18 @@ func (s *Store) attach(flags int, readOnly bool) (*handle, error) {
 		h.file.Close() // a second time at worst
 	}
 	return nil, err
+}
+
+func (s *Store) checkFile(f *os.File) (free []uint64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := info.Size()
+	if s.noSync { // a control of the tests, of which bbolt does not set the size
+		size = maxFile
+	}
+	return check(f, size)
 }
 
 func checkSize(f *os.File) error {
@@ -310,7 +326,7 @@ func (s *Store) Scrub(ctx context.Context) error {
 		free := h.free
 		if s.kept != nil { // it was checked long ago
 			var err error
-			if free, err = check(h.file); err != nil {
+			if free, err = s.checkFile(h.file); err != nil {
 				return err
 			}
 		}

@@ -182,23 +182,16 @@ func TestTruncated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := secrets(t.Context(), dir, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := 0; n < len(whole); n += 509 {
+	for n := range len(whole) {
+		if n%509 != 0 && n < len(whole)-8 {
+			continue
+		}
 		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := secrets(t.Context(), dir, false)
-		if err != nil && !errors.Is(err, keyring.ErrDamaged) {
+		// Also where only pages are missing that hold nothing.
+		if _, err := secrets(t.Context(), dir, false); !errors.Is(err, keyring.ErrDamaged) {
 			t.Fatalf("cut to %d bytes: %v", n, err)
-		}
-		if err == nil && got != want {
-			t.Fatalf("cut to %d bytes: %q", n, got)
-		}
-		if n == 0 && err == nil {
-			t.Fatal("an empty file was taken for a ring")
 		}
 		if _, err := boltstore.CreateRing(t.Context(), dir, plain); !errors.Is(err, keyring.ErrRingExists) {
 			t.Fatalf("cut to %d bytes: CreateRing: %v", n, err)

@@ -50,8 +50,8 @@ func wrong(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, keyring.ErrDamaged)...)
 }
 
-// check returns the pages that hold nothing.
-func check(file io.ReaderAt) (free []uint64, err error) {
+// check returns the pages that hold nothing. The file has that many bytes.
+func check(file io.ReaderAt, size int64) (free []uint64, err error) {
 	c := &checker{file: file}
 	var root, freelist uint64
 	var txid [2]uint64
@@ -83,6 +83,11 @@ func check(file io.ReaderAt) (free []uint64, err error) {
 	}
 	if c.high < 4 || c.high > maxFile/pageSize {
 		return nil, wrong("a high water mark of %d pages", c.high)
+	}
+	// bbolt grows a file to one page behind those in use before it writes them, and
+	// here no further: a shorter one was cut, even if nothing that is in use is missing.
+	if c.high > 4 && uint64(size) < (c.high+1)*pageSize {
+		return nil, wrong("cut to %d bytes", size)
 	}
 	c.seen = make([]bool, c.high)
 	c.seen[0], c.seen[1] = true, true

@@ -71,7 +71,7 @@ func resum(meta []byte) {
 // crashes, runs in circles or overwrites what is in use.
 func TestPageCheck(t *testing.T) {
 	_, whole := bigStore(t)
-	free, err := boltstore.Check(bytes.NewReader(whole))
+	free, err := boltstore.Check(bytes.NewReader(whole), int64(len(whole)))
 	if err != nil || len(free) == 0 {
 		t.Fatalf("a sound store: %d free pages, %v", len(free), err)
 	}
@@ -119,7 +119,7 @@ func TestPageCheck(t *testing.T) {
 		if bytes.Equal(altered, whole) {
 			t.Errorf("%s: nothing was altered", name)
 		}
-		if _, err := boltstore.Check(bytes.NewReader(altered)); !errors.Is(err, keyring.ErrDamaged) {
+		if _, err := boltstore.Check(bytes.NewReader(altered), int64(len(altered))); !errors.Is(err, keyring.ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -137,7 +137,7 @@ func FuzzCheck(f *testing.F) {
 		if len(b) > 1 {
 			ne.PutUint16(b[int(at)%(len(b)-1):], v)
 		}
-		boltstore.Check(bytes.NewReader(b)) // must return
+		boltstore.Check(bytes.NewReader(b), 1<<30) // must return
 	})
 }
 
