@@ -36,7 +36,7 @@ func measure(t *testing.T, o Options) *Report {
 }
 
 func TestReport(t *testing.T) {
-	r := measure(t, quick(Noop(), StdGCM(), Suite(cipher.AES128GCM()), XXTS(), DARE()))
+	r := measure(t, quick(StdGCM(), Suite(cipher.AES128GCM()), DARE()))
 	for _, s := range r.Skipped {
 		t.Errorf("skipped: %+v", s)
 	}
@@ -367,3 +367,25 @@ func TestBrokenPair(t *testing.T) {
 type broken struct{ noop }
 
 func (broken) Open(dst, _, _ []byte) ([]byte, error) { return dst, nil }
+
+// A pair of one's own, measured by a program and by go test.
+func TestMainProgram(t *testing.T) {
+	var out, errs strings.Builder
+	if code := mainProgram([]string{"-csv", "-time", "200ms"}, &out, &errs, []Pair{Suite(cipher.ChaCha20Poly1305())}); code != 0 {
+		t.Errorf("exit status %d: %s", code, errs.String())
+	}
+	if !strings.Contains(out.String(), "\nchacha20-poly1305,seal,1200,") {
+		t.Errorf("printed %.300s", out.String())
+	}
+	if code := mainProgram([]string{"-time", "200ms"}, &out, &errs, []Pair{faulty(t)}); code != 1 {
+		t.Errorf("exit status %d for a cipher with a fault", code)
+	}
+	if code := mainProgram([]string{"-what"}, &out, &errs, nil); code != 2 {
+		t.Errorf("exit status %d for an unknown flag", code)
+	}
+}
+
+// As go test -bench: one cipher by Run.
+func BenchmarkRun(b *testing.B) { Run(b, Suite(cipher.AES128GCM())) }
+
+func BenchmarkRunStd(b *testing.B) { Run(b, StdGCM()) }

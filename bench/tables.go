@@ -32,7 +32,7 @@ func (r *Report) Tables() []Table {
 	} {
 		all = append(all, r.speeds(t.op, t.title, t.note))
 	}
-	all = append(all, r.latencies(), r.streams(Seal, "Streams, sealing"), r.streams(Open, "Streams, opening"), r.bandwidth(), r.scaling(), r.keys(), r.skipped())
+	all = append(all, r.latencies(), r.streams(Seal, "Streams, sealing"), r.streams(Open, "Streams, opening"), r.bandwidth(), r.scaling(), r.keys(), r.work(), r.skipped())
 	return slices.DeleteFunc(all, func(t Table) bool { return len(t.Rows) == 0 })
 }
 
@@ -329,6 +329,23 @@ func (r *Report) keys() Table {
 			line = append(line[:4], figureOf(y), strconv.Itoa(y.Allocs), strconv.Itoa(y.Bytes))
 		}
 		t.Rows = append(t.Rows, line)
+	}
+	return t
+}
+
+// work is what is none of the operations on frames.
+func (r *Report) work() Table {
+	t := Table{Title: "Beside frames", Header: []string{"what", "operation", "time", "a second", "±", "allocs", "bytes"}}
+	for i := range r.Results {
+		x := &r.Results[i]
+		if slices.Contains(Ops, x.Op) {
+			continue
+		}
+		rate := "-"
+		if !x.Noisy && x.NS > 0 {
+			rate = short(1e9/x.NS/1e3) + " k"
+		}
+		t.Rows = append(t.Rows, []string{x.Suite, string(x.Op), figureOf(x), rate, fmt.Sprintf("%.0f %%", 100*x.Noise), strconv.Itoa(x.Allocs), strconv.Itoa(x.Bytes)})
 	}
 	return t
 }

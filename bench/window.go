@@ -135,6 +135,10 @@ var errWrong = errors.New("bench: a frame that was opened differs from what was 
 
 func (j *job) session(a *arena) (*session, error) {
 	s := &session{arena: a, sizes: j.sizes, suite: j.pair.suite}
+	if j.work != nil {
+		s.step = workStep(j.work)
+		return s, nil
+	}
 	if j.op == KeySetup || j.op == Rotate {
 		s.step = s.keySetup(j)
 		return s, nil
@@ -326,6 +330,19 @@ func (s *session) hostileStep(op Op) func(*meter) error {
 }
 
 const keysPerBlock = 16
+
+func workStep(do func() error) func(*meter) error {
+	return func(m *meter) error {
+		m.start()
+		for range keysPerBlock {
+			if err := do(); err != nil {
+				return err
+			}
+		}
+		m.stop(keysPerBlock)
+		return nil
+	}
+}
 
 // keySetup makes keys, or moves a stream from key to key.
 func (s *session) keySetup(j *job) func(*meter) error {
