@@ -72,7 +72,7 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 	}
 	var dst *target
 	if o.out != "" { // else the name hangs on what is inside
-		if dst, err = p.newTarget(o.out, o.force, in); err != nil {
+		if dst, err = p.target(o.out, o.force, in); err != nil {
 			return err
 		}
 	}
@@ -91,9 +91,12 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 	}
 	if dst == nil {
 		o.out = openedName(o.in, sealed.Info(), head)
-		if dst, err = p.newTarget(o.out, o.force, in); err != nil {
+		if dst, err = p.target(o.out, o.force, in); err != nil {
 			return err
 		}
+	}
+	if err := dst.free(); err != nil {
+		return err
 	}
 	format := sealed.Info().Format
 	if !dst.stdout {

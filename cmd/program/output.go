@@ -39,6 +39,15 @@ type target struct {
 
 // newTarget checks what an output is to be, before any work is done. It makes nothing.
 func (p *program) newTarget(path string, force bool, in *input) (*target, error) {
+	t, err := p.target(path, force, in)
+	if err == nil {
+		err = t.free()
+	}
+	return t, err
+}
+
+// target is newTarget that leaves to free whether the output may be there already.
+func (p *program) target(path string, force bool, in *input) (*target, error) {
 	if path == "-" {
 		if isTerminal(p.stdout) {
 			return nil, &failure{err: errors.New("stdout is a terminal, and the output is not text"), code: exitUsage,
@@ -63,10 +72,17 @@ func (p *program) newTarget(path string, force bool, in *input) (*target, error)
 		return nil, &failure{err: fmt.Errorf("%s: is a directory", path), code: exitUsage, hints: []string{"name a file: -o " + quoteArg(filepath.Join(path, "FILE"))}}
 	case in.info != nil && os.SameFile(in.info, info):
 		return nil, &failure{err: fmt.Errorf("%s: is the input, too", path), code: exitUsage, hints: []string{"name another file: -o FILE"}}
-	case info.Mode().IsRegular() && !force:
-		return nil, existsError(path)
 	}
 	return t, nil
+}
+
+// free refuses to overwrite a file unasked. It is called once the input is known to be
+// what it should be: of two errors that one helps more.
+func (t *target) free() error {
+	if t.info != nil && t.info.Mode().IsRegular() && !t.force {
+		return existsError(t.path)
+	}
+	return nil
 }
 
 func existsError(path string) error {

@@ -83,7 +83,7 @@ func (p *program) seal(ctx context.Context, o sealOptions) error {
 			o.out = sealedName(o.in)
 		}
 	}
-	dst, err := p.newTarget(o.out, o.force, in)
+	dst, err := p.target(o.out, o.force, in)
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,9 @@ func (p *program) seal(ctx context.Context, o sealOptions) error {
 	defer ring.Close()
 	ch, err := p.openChannel(ctx, ring, o.channel)
 	if err != nil {
+		return err
+	}
+	if err := dst.free(); err != nil {
 		return err
 	}
 	sender, err := ch.Sender(ctx, o.sender, keyring.SenderOptions{Suite: o.suite})
