@@ -473,6 +473,10 @@ func (s *socksServer) read(f *front) {
 		}
 		dst, payload, ok := splitSOCKS(b)
 		if !ok {
+			if isSTUN(b) && stunType(b) == typeBinding && f.guard.admit(from.Addr(), now) {
+				f.conn.WriteToUDPAddrPort(bindingAnswer(b, from), from) // for proxy check
+				continue
+			}
 			s.srv.stray.Add(1)
 			continue
 		}

@@ -14,6 +14,9 @@ const (
 	typeSend         = 0x0016 // Send indication
 	typeData         = 0x0017 // Data indication
 	typeChannelBind  = 0x0009
+	typeBinding      = 0x0001
+	typeBound        = 0x0101 // Binding success response
+	attrMapped       = 0x0020 // XOR-MAPPED-ADDRESS
 	attrData         = 0x0013
 	attrPeerAddress  = 0x0012 // XOR-PEER-ADDRESS
 	attrDontFragment = 0x001A
@@ -154,6 +157,25 @@ func putDataHeader(buf []byte, off, n int, peer netip.AddrPort, transaction uint
 	binary.BigEndian.PutUint16(d, attrData)
 	binary.BigEndian.PutUint16(d[2:], uint16(n))
 	return begin, end
+}
+
+// bindingAnswer answers a Binding request (RFC 8489, Section 3): how a client sees
+// that a port is open.
+func bindingAnswer(request []byte, from netip.AddrPort) []byte {
+	buf := make([]byte, headroom)
+	begin, _ := putDataHeader(buf, headroom, 0, from, 0)
+	b := buf[begin : headroom-4] // without DATA
+	binary.BigEndian.PutUint16(b, typeBound)
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)-stunHeaderLen))
+	copy(b[4:stunHeaderLen], request[4:stunHeaderLen])
+	binary.BigEndian.PutUint16(b[stunHeaderLen:], attrMapped)
+	if a := from.Addr().Unmap(); a.Is6() { // masked with the request's transaction
+		ip := a.As16()
+		for i := range ip {
+			b[stunHeaderLen+8+i] = ip[i] ^ b[4+i]
+		}
+	}
+	return b
 }
 
 // splitSOCKS returns destination and payload of a SOCKS5 UDP datagram (RFC 1928,

@@ -228,7 +228,7 @@ Every flag can come from the environment, as CHANSEAL_PROXY_FLAG.`,
 	flags.StringVar(&f.cfg.Metrics, "metrics", "", "serve /metrics and /healthz at `ADDRESS`")
 	flags.StringVar(&f.cfg.RevocationFile, "revocations", "", "JSON `FILE` of revoked cards, users, channels; read again when it changes")
 	flags.Var(&f.drain, "drain-time", "how long to wait for sessions when stopped (default 30s)")
-	c.AddCommand(p.proxyAllowListCommand())
+	c.AddCommand(p.proxyAllowListCommand(), p.proxyCheckCommand())
 	return c
 }
 

@@ -1,0 +1,342 @@
+// Package client reaches the media network through the cloud proxy: a net.PacketConn and
+// a dialer for gateways, recorders and programs with pion.
+//
+//	d, err := client.New(client.Config{Mode: client.Automatic, Type: client.Domain,
+//		Server: "proxy.example.com:0", Card: key, Channel: "room-42", UID: "123"})
+//	conn, err := d.ListenPacket(ctx)   // every packet goes through a relay
+//
+// The discovery service is asked first. Then UDP, TCP and TLS are tried, each 300 ms
+// after the one before, and the first that gives an allocation is taken; what worked is
+// tried first for an hour. A relay that dies is replaced by another while the
+// PacketConn lives on.
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/chanseal/chanseal/proxy"
+)
+
+// Mode says when the proxy is used, and over what.
+type Mode int
+
+// The modes.
+const (
+	Off       Mode = iota // directly, always
+	Automatic             // directly; if that is blocked, UDP, TCP, TLS, whichever works
+	ForceUDP              // UDP only
+	ForceTCP              // TCP or TLS only
+)
+
+var modeNames = [...]string{"off", "auto", "udp", "tcp"}
+
+// String returns the mode's name.
+func (m Mode) String() string {
+	if m < 0 || int(m) >= len(modeNames) {
+		return fmt.Sprintf("mode %d", int(m))
+	}
+	return modeNames[m]
+}
+
+// ParseMode reads a mode's name; 1 and true are Automatic, 0 and false Off.
+func ParseMode(s string) (Mode, error) {
+	switch s {
+	case "1", "true", "on", "automatic":
+		return Automatic, nil
+	case "0", "false":
+		return Off, nil
+	}
+	for i, n := range modeNames {
+		if s == n {
+			return Mode(i), nil
+		}
+	}
+	return Off, fmt.Errorf("proxy/client: no mode %q, there are off, auto, udp and tcp", s)
+}
+
+// Transport is how a relay is reached.
+type Transport string
+
+// The transports. Direct is no relay at all.
+const (
+	Direct Transport = "direct"
+	UDP    Transport = "udp"
+	TCP    Transport = "tcp"
+	TLS    Transport = "tls"
+	SOCKS5 Transport = "socks5"
+)
+
+// EventKind says what an Event tells.
+type EventKind string
+
+// The kinds of event.
+const (
+	Connected   EventKind = "connected"    // a relay is in use
+	FallingBack EventKind = "falling back" // a transport did not work, the next is tried
+	Lost        EventKind = "lost"         // the relay is gone; another is looked for
+)
+
+// Event tells how a connection fares.
+type Event struct {
+	Kind      EventKind
+	Transport Transport
+	Elapsed   time.Duration // since the search began
+	Err       error         // Lost, FallingBack
+}
+
+// Config says how to reach the proxy. The zero value is Off.
+type Config struct {
+	Mode   Mode
+	Type   Type   // Domain is 1
+	Server string // as ParseServers reads it
+	// Fallback is a list in the form of type 2, for when the name of Server does not
+	// resolve.
+	Fallback string
+	// Card is the channel key, Channel and UID what it is for.
+	Card, Channel, UID string
+	Region             string
+	// User and Password are for a SOCKS5 server of one's own; empty: Channel/UID and
+	// Card.
+	User, Password string
+	// TLS is for discovery and TURN over TLS; nil for the system's roots.
+	TLS *tls.Config
+	// Direct reports whether the media network can be reached without the proxy; nil:
+	// it cannot. Automatic asks it first.
+	Direct func(context.Context, net.PacketConn) error
+	// OnEvent is told what happens, in order; it must not block.
+	OnEvent func(Event)
+	// Step is between the transports that are tried; 0 for 300 ms.
+	Step time.Duration
+	// Timeout bounds a search; 0 for 15 seconds.
+	Timeout time.Duration
+}
+
+// Dialer makes connections through the proxy. It may be used by many goroutines.
+type Dialer struct {
+	cfg      Config
+	servers  Servers
+	fallback Servers
+
+	mu     sync.Mutex
+	found  *proxy.Discovery // the last answer
+	worked Transport
+	until  time.Time
+	bad    map[string]time.Time // relays that failed a moment ago
+}
+
+// remember is how long the transport that worked is tried first.
+const remember = time.Hour
+
+// New checks a configuration.
+func New(cfg Config) (*Dialer, error) {
+	if cfg.Step <= 0 {
+		cfg.Step = 300 * time.Millisecond
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 15 * time.Second
+	}
+	d := &Dialer{cfg: cfg, bad: map[string]time.Time{}}
+	if cfg.Mode == Off {
+		return d, nil
+	}
+	var err error
+	if cfg.Server == "" && cfg.Fallback == "" {
+		return nil, errors.New("proxy/client: no proxy server, give one (--proxy-server)")
+	}
+	if cfg.Server != "" {
+		if d.servers, err = ParseServers(cfg.Type, cfg.Server); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Fallback != "" {
+		if d.fallback, err = ParseServers(List, cfg.Fallback); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *Dialer) event(e Event) {
+	if d.cfg.OnEvent != nil {
+		d.cfg.OnEvent(e)
+	}
+}
+
+func (d *Dialer) tls(alpn ...string) *tls.Config {
+	c := &tls.Config{}
+	if d.cfg.TLS != nil {
+		c = d.cfg.TLS.Clone()
+	}
+	c.NextProtos = alpn
+	return c
+}
+
+// Discover asks the discovery service: at the name first, and at the list where the
+// name does not resolve or does not answer. The last answer is used again as long as
+// it is good and nobody answers.
+func (d *Dialer) Discover(ctx context.Context) (*proxy.Discovery, error) {
+	var errs []error
+	for _, s := range []Servers{d.servers, d.fallback} {
+		for _, a := range s.Addresses() {
+			one, cancel := context.WithTimeout(ctx, 5*time.Second)
+			found, err := d.ask(one, a)
+			cancel()
+			if err == nil {
+				d.mu.Lock()
+				d.found = found
+				d.mu.Unlock()
+				return found, nil
+			}
+			var refused *proxy.APIError
+			if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+				return nil, err // another would refuse the same card
+			}
+			errs = append(errs, err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.found != nil && time.Now().Unix() < d.found.Expires {
+		return d.found, nil
+	}
+	return nil, fmt.Errorf("proxy/client: the discovery service cannot be reached: %w", errors.Join(errs...))
+}
+
+func (d *Dialer) ask(ctx context.Context, address string) (*proxy.Discovery, error) {
+	q := url.Values{"channel": {d.cfg.Channel}, "uid": {d.cfg.UID}}
+	if d.cfg.Region != "" {
+		q.Set("region", d.cfg.Region)
+	}
+	req, err := http.NewRequestWithContext(ctx, "GET", "https://"+address+"/v1/proxy?"+q.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+d.cfg.Card)
+	tr := &http.Transport{TLSClientConfig: d.tls("http/1.1"), DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: tr}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		e := &proxy.APIError{Code: "failed", Text: resp.Status}
+		json.Unmarshal(body, e)
+		e.Status = resp.StatusCode
+		return nil, e
+	}
+	var found proxy.Discovery
+	if err := json.Unmarshal(body, &found); err != nil {
+		return nil, fmt.Errorf("proxy/client: %s is no discovery service: %w", address, err)
+	}
+	return &found, nil
+}
+
+// ListenPacket returns a PacketConn of the mode. Its packets come from a relay's
+// address, which LocalAddr tells.
+func (d *Dialer) ListenPacket(ctx context.Context) (net.PacketConn, error) {
+	began := time.Now()
+	if d.cfg.Mode == Off || d.cfg.Mode == Automatic && d.cfg.Direct != nil {
+		c, err := net.ListenPacket("udp", ":0")
+		if err != nil || d.cfg.Mode == Off {
+			return c, err
+		}
+		try, cancel := context.WithTimeout(ctx, 3*time.Second)
+		err = d.cfg.Direct(try, c)
+		cancel()
+		if err == nil {
+			d.event(Event{Kind: Connected, Transport: Direct, Elapsed: time.Since(began)})
+			return c, nil
+		}
+		c.Close()
+		d.event(Event{Kind: FallingBack, Transport: Direct, Elapsed: time.Since(began), Err: err})
+	}
+	if d.cfg.Type == OwnSOCKS5 {
+		c, err := d.associate(ctx, d.servers.Addresses()[0], d.socksUser(), d.socksPassword())
+		if err == nil {
+			d.event(Event{Kind: Connected, Transport: SOCKS5, Elapsed: time.Since(began)})
+		}
+		return c, err
+	}
+	c := &Conn{d: d, done: make(chan struct{}), in: make(chan packet, 512)}
+	p, err := d.race(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.use(p)
+	return c, nil
+}
+
+// DialContext connects to an address, for programs that want a stream: directly in Off
+// and where Automatic finds that it works, else by SOCKS5.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	began := time.Now()
+	if d.cfg.Mode == Off || d.cfg.Mode == Automatic {
+		direct := ctx
+		if d.cfg.Mode == Automatic {
+			var cancel context.CancelFunc
+			direct, cancel = context.WithTimeout(ctx, 3*time.Second)
+			defer cancel()
+		}
+		c, err := (&net.Dialer{}).DialContext(direct, network, address)
+		if err == nil || d.cfg.Mode == Off {
+			return c, err
+		}
+		d.event(Event{Kind: FallingBack, Transport: Direct, Elapsed: time.Since(began), Err: err})
+	}
+	connect := func(server, user, password string) (net.Conn, error) {
+		c, _, err := socks(ctx, server, user, password, socksConnect, address)
+		if err == nil {
+			d.event(Event{Kind: Connected, Transport: SOCKS5, Elapsed: time.Since(began)})
+		}
+		return c, err
+	}
+	if d.cfg.Type == OwnSOCKS5 {
+		return connect(d.servers.Addresses()[0], d.socksUser(), d.socksPassword())
+	}
+	found, err := d.Discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, r := range found.Relays {
+		for _, a := range r.Addresses {
+			if len(r.SOCKS5) == 0 {
+				continue
+			}
+			c, err := connect(net.JoinHostPort(a.String(), fmt.Sprint(r.SOCKS5[0].First)), found.Username, found.Credential)
+			if err == nil {
+				return c, nil
+			}
+			errs = append(errs, err)
+		}
+	}
+	return nil, fmt.Errorf("proxy/client: no relay connects to %s: %w", address, errors.Join(errs...))
+}
+
+func (d *Dialer) socksUser() string {
+	if d.cfg.User != "" || d.cfg.Card == "" {
+		return d.cfg.User
+	}
+	return d.cfg.Channel + "/" + d.cfg.UID
+}
+
+func (d *Dialer) socksPassword() string {
+	if d.cfg.User != "" || d.cfg.Card == "" {
+		return d.cfg.Password
+	}
+	return d.cfg.Card
+}
