@@ -82,7 +82,7 @@ func NewWriter(w io.Writer, info *media.Info, keys Keys) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSuite(key.Suite()); err != nil {
+	if err := CheckSuite(key.Suite()); err != nil {
 		return nil, err
 	}
 	fw := &Writer{
@@ -104,8 +104,8 @@ func NewWriter(w io.Writer, info *media.Info, keys Keys) (*Writer, error) {
 	return fw, nil
 }
 
-// checkSuite refuses suites whose tags are too short for a file.
-func checkSuite(s *cipher.Suite) error {
+// CheckSuite refuses suites whose tags are too short for a file: [ErrWeakTag].
+func CheckSuite(s *cipher.Suite) error {
 	if s.Overhead() < 8 && s.Authentication() == s.Name() {
 		return ErrWeakTag
 	}

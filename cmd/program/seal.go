@@ -111,24 +111,29 @@ func (p *program) seal(ctx context.Context, o sealOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := dst.free(); err != nil {
-		return err
-	}
 	sender, err := ch.Sender(ctx, o.sender, keyring.SenderOptions{Suite: o.suite})
 	if err != nil {
 		return senderError(o.channel, err)
 	}
 	defer sender.Close()
+	key, err := sender.Key()
+	if err != nil {
+		return senderError(o.channel, err)
+	}
+	if err := sealedfile.CheckSuite(key.Suite()); err != nil {
+		return hinted(err, "take one with a longer tag: --suite "+cipher.AES128GCM().Name())
+	}
 
+	if err := dst.free(); err != nil {
+		return err
+	}
 	out, err := p.create(dst)
 	if err != nil {
 		return err
 	}
 	defer out.discard()
 	w, err := sealedfile.NewWriter(out.Writer, rec.Info(), sender)
-	if errors.Is(err, sealedfile.ErrWeakTag) {
-		return hinted(err, "take one with a longer tag: --suite "+cipher.AES128GCM().Name())
-	} else if err != nil {
+	if err != nil {
 		return fileError(in.name, err)
 	}
 	begun := time.Now()
