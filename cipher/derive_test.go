@@ -3,6 +3,7 @@ package cipher_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -108,7 +109,7 @@ func TestRatchetKID(t *testing.T) {
 }
 
 func TestMLSKID(t *testing.T) {
-	const most = 1<<63 - 1
+	const most = math.MaxInt
 	for _, c := range []struct {
 		layout                 cipher.MLSLayout
 		epoch, sender, context uint64

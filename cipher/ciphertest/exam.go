@@ -60,7 +60,7 @@ func random(seed, n int) []byte {
 
 var keysMade atomic.Int64
 
-func baseKey(s *cipher.Suite, i int) []byte { return random(1<<40+i, s.BaseKeySize()) }
+func baseKey(s *cipher.Suite, i int) []byte { return random(1<<30+i, s.BaseKeySize()) }
 
 // keys makes both halves of a new key.
 func (x *exam) keys(kid cipher.KeyID, counting cipher.Counting) (*cipher.SealKey, *cipher.OpenKey) {
