@@ -43,6 +43,15 @@ const shortKIDs = 1 << 20
 // ShortKID returns the compact form of the key ID; see [SenderOptions.Compact].
 func (o Origin) ShortKID() cipher.KeyID { return cipher.KeyID(o.Sender)<<4 | cipher.KeyID(o.Epoch&15) }
 
+// SenderOf returns the sender number that a key ID shows, full or short. It is not
+// authenticated, and means nothing for key IDs that are not this package's.
+func SenderOf(kid cipher.KeyID) uint16 {
+	if kid < shortKIDs {
+		return uint16(kid >> 4)
+	}
+	return ParseKID(kid).Sender
+}
+
 // announcer is the compact half of a sealing.
 type announcer struct {
 	short *cipher.SealKey

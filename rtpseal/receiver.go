@@ -58,6 +58,10 @@ type Receiver struct {
 	parts *Depacketizer
 	out   []byte
 
+	// Of an Opening: where a unit's content is to be appended, nil for the usual place.
+	place  func(u *Unit) []byte
+	placed func(whole []byte)
+
 	held      []held
 	heldBytes int
 	retry     time.Time
@@ -105,6 +109,17 @@ func (r *Receiver) Push(pkt []byte, now time.Time) error {
 }
 
 func (r *Receiver) open(u *Unit) error {
+	if r.place != nil {
+		if dst := r.place(u); dst != nil {
+			whole, err := r.o.Opener.OpenStream(u.SSRC, dst, u.Sealed)
+			if err != nil {
+				return err
+			}
+			r.parts.Confirm(u.SSRC)
+			r.placed(whole)
+			return nil
+		}
+	}
 	out, err := r.o.Opener.OpenStream(u.SSRC, r.out[:0], u.Sealed)
 	if err != nil {
 		return err

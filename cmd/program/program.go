@@ -153,7 +153,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 		p.sealCommand(), p.openCommand(), p.inspectCommand(),
 		p.channelCommand(), p.tokenCommand(),
 		p.demoCommand(), p.benchCommand(), p.conformanceCommand(), p.versionCommand(),
-		p.proxyCommand(),
+		p.gatewayCommand(), p.proxyCommand(),
 	)
 	root.SetHelpCommandGroupID(groupProgram)
 	root.SetCompletionCommandGroupID(groupProgram)

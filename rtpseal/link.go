@@ -1,0 +1,108 @@
+package rtpseal
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// maxDatagram is the longest that a socket gives, in bytes.
+const maxDatagram = 1 << 16
+
+// flushAt is how many packets are collected before they are sent, though more wait.
+const flushAt = 64
+
+// link is a socket that reads and writes many packets at a time where the system can.
+type link struct {
+	pc  net.PacketConn
+	sys sysLink // of the operating system; unused if fast is false
+	ok  bool    // sys is in use
+}
+
+func newLink(pc net.PacketConn) *link {
+	l := &link{pc: pc}
+	if u, isUDP := pc.(*net.UDPConn); isUDP {
+		l.ok = l.sys.init(u) == nil
+	}
+	return l
+}
+
+// batch is what one read gave.
+type batch struct {
+	msgs []message
+	sys  sysBatch
+	one  []byte // of the portable path
+	out  Packets
+}
+
+// message is a datagram, or several of seg bytes each but for the last.
+type message struct {
+	data []byte
+	seg  int // 0: one datagram
+}
+
+// each calls f for every datagram.
+func (b *batch) each(f func(pkt []byte)) {
+	for _, m := range b.msgs {
+		data := m.data
+		for m.seg > 0 && len(data) > m.seg {
+			f(data[:m.seg:m.seg])
+			data = data[m.seg:]
+		}
+		f(data[:len(data):len(data)])
+	}
+}
+
+// batches are shared by all links: one is in use only between a read and what follows
+// from it, so that idle streams have none.
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// read waits for packets and hands them to f with the address that the last came from.
+// The batch is f's until it returns.
+func (l *link) read(f func(b *batch, from netip.AddrPort)) error {
+	if l.ok {
+		return l.sys.read(f)
+	}
+	b := batches.Get().(*batch)
+	defer batches.Put(b)
+	if b.one == nil {
+		b.one = make([]byte, maxDatagram)
+	}
+	n, from, err := l.pc.ReadFrom(b.one)
+	if err != nil {
+		return err
+	}
+	b.msgs = append(b.msgs[:0], message{data: b.one[:n]})
+	f(b, addrPort(from))
+	return nil
+}
+
+// write sends packets and returns how many left.
+func (l *link) write(p *Packets, to netip.AddrPort) (sent int, err error) {
+	if p.Len() == 0 || !to.IsValid() {
+		return 0, nil
+	}
+	if l.ok {
+		return l.sys.write(p, to)
+	}
+	addr := net.UDPAddrFromAddrPort(to)
+	for i := range p.Len() {
+		if _, e := l.pc.WriteTo(p.At(i), addr); e != nil {
+			err = e
+		} else {
+			sent++
+		}
+	}
+	return sent, err
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if u, ok := a.(*net.UDPAddr); ok {
+		return u.AddrPort()
+	}
+	if a == nil {
+		return netip.AddrPort{}
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap
+}

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package rtpseal
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+type sysLink struct{}
+
+type sysBatch struct{}
+
+func (*sysLink) init(*net.UDPConn) error { return errors.ErrUnsupported }
+
+func (*sysLink) read(func(*batch, netip.AddrPort)) error { return errors.ErrUnsupported }
+
+func (*sysLink) write(*Packets, netip.AddrPort) (int, error) { return 0, errors.ErrUnsupported }
