@@ -18,8 +18,8 @@ var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
 	"noisy":  func(s string) bool { return strings.HasPrefix(s, "noisy") },
 }).Parse(reportTemplate))
 
-// page is what the template is given.
-type page struct {
+// pageData is what the template is given.
+type pageData struct {
 	Report   *Report
 	Headline []string
 	Tables   []Table
@@ -37,7 +37,7 @@ type pagePlot struct {
 // WriteHTML writes one page that needs nothing else, light or dark as the reader likes
 // it.
 func (r *Report) WriteHTML(w io.Writer) error {
-	p := page{Report: r, Headline: r.Headline(), Tables: r.Tables(), Legend: r.plotted()}
+	p := pageData{Report: r, Headline: r.Headline(), Tables: r.Tables(), Legend: r.plotted()}
 	for _, c := range palette {
 		p.Palette = append(p.Palette, hex(c))
 	}

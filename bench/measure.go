@@ -104,7 +104,7 @@ func Measure(ctx context.Context, o Options) (*Report, error) {
 		whole = max(whole, sum+len(j.sizes)*256)
 	}
 	left := max(o.Time-time.Since(begun), o.Time/4)
-	if err := run(ctx, jobs, newArena(max(longest, 4096), whole), o.Rounds, left, r.Machine.ClockNS, o.Progress); err != nil {
+	if err := run(ctx, jobs, newArena(max(longest, page), whole), o.Rounds, left, r.Machine.ClockNS, o.Progress); err != nil {
 		return nil, err
 	}
 	for i := range o.Profiles {
@@ -267,6 +267,7 @@ func run(ctx context.Context, jobs []*job, a *arena, rounds int, budget time.Dur
 			break
 		}
 		window := max((budget-spent)/time.Duration((rounds-round)*len(jobs)), minWindow)
+		a.place(round)
 		runtime.GC() // what the round before left is not this round's
 		for i, j := range jobs {
 			if err := ctx.Err(); err != nil {
@@ -316,7 +317,7 @@ func (j *job) window(a *arena, d time.Duration, round int, clockCost time.Durati
 		}
 	}
 	if j.op == SealParallel {
-		return j.parallel(a, d)
+		return j.parallel(d)
 	}
 	m := meter{origin: time.Now()}
 	if err := s.step(&m); err != nil { // warm-up
@@ -424,14 +425,12 @@ func (j *job) add(m *meter, n int) {
 // parallel measures on several cores at once, each with keys and memory of its own.
 // The time of a window is that of all cores together: from the first that begins to the
 // last that ends.
-func (j *job) parallel(a *arena, d time.Duration) error {
+func (j *job) parallel(d time.Duration) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(j.cores))
 	sessions := make([]*session, j.cores)
 	for i := range sessions {
-		own := *a
-		own.dst = make([]byte, 0, cap(a.dst))
 		var err error
-		if sessions[i], err = j.session(&own); err != nil {
+		if sessions[i], err = j.session(newArena(max(j.size, page), 0)); err != nil {
 			return err
 		}
 		if err := sessions[i].step(&meter{count: true}); err != nil {

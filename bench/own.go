@@ -42,7 +42,7 @@ func Run(b *testing.B, p Pair) {
 // run is one benchmark.
 func (p *Pair) run(b *testing.B, op Op, size int) {
 	j := &job{pair: p, op: op, size: size, sizes: block(size), cores: 1}
-	a := newArena(max(size, 4096), 2*blockMemory+len(j.sizes)*(size+256))
+	a := newArena(max(size, page), 2*blockMemory+len(j.sizes)*(size+256))
 	if err := j.shorten(a); err != nil {
 		b.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func mainProgram(args []string, stdout, stderr io.Writer, pairs []Pair) int {
 	asJSON := flags.Bool("json", false, "print JSON")
 	asCSV := flags.Bool("csv", false, "print CSV")
 	asMarkdown := flags.Bool("markdown", false, "print Markdown")
-	page := flags.String("html", "", "also write a page with plots to `FILE`")
+	html := flags.String("html", "", "also write a page with plots to `FILE`")
 	long := flags.Duration("time", DefaultTime, "measure for about this `LONG`")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -128,10 +128,10 @@ func mainProgram(args []string, stdout, stderr io.Writer, pairs []Pair) int {
 			err = r.WriteText(stdout)
 		}
 	}
-	if err == nil && *page != "" {
+	if err == nil && *html != "" {
 		var b bytes.Buffer
 		if err = r.WriteHTML(&b); err == nil {
-			err = os.WriteFile(*page, b.Bytes(), 0o666)
+			err = os.WriteFile(*html, b.Bytes(), 0o666)
 		}
 	}
 	if err != nil {
