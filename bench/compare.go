@@ -18,7 +18,7 @@ const (
 	Slower    Verdict = "slower"    // significantly, and beyond the tolerance
 	Faster    Verdict = "faster"    // significantly, and beyond the tolerance
 	Same      Verdict = "same"      // no significant difference beyond the tolerance
-	NotJudged Verdict = "noisy"     // one of both is noisy, and the difference lies within the noise
+	NotJudged Verdict = "noisy"     // windows differ too much, and the difference lies within their intervals
 	Missing   Verdict = "missing"   // the new report does not have the row
 	Failed    Verdict = "not valid" // the mode failed its check in the new report
 )
@@ -57,8 +57,8 @@ func (x *Result) key() rowKey { return rowKey{x.Suite, x.Op, x.Size, x.Profile, 
 
 // Compare compares two reports row by row. A row is slower if its windows are, with a
 // significance of 5 % that many rows share (Holm's correction), and their median by
-// more than the tolerance (0.1: a tenth). Of noisy rows that is said only where
-// the difference exceeds the noise of both. Rows that only the new report has do not
+// more than the tolerance (0.1: a tenth). Of rows whose windows
+// differ too much that is said only where the difference exceeds the intervals of both. Rows that only the new report has do not
 // count; rows that were not asked for this time do not either, unless their mode and
 // operation were.
 func Compare(old, new *Report, tolerance float64) *Comparison {
@@ -83,7 +83,8 @@ func Compare(old, new *Report, tolerance float64) *Comparison {
 			change.New, change.Delta = b.NS, b.NS/a.NS-1
 			change.P = difference(a.Samples, b.Samples)
 			change.Verdict = Same
-			if math.Abs(change.Delta) <= a.Noise+b.Noise && (a.Noisy || b.Noisy) {
+			// Waiting for the CPU alone, with windows that agree, does not hide a change.
+			if x, y := summarize(a.Samples).noise, summarize(b.Samples).noise; math.Abs(change.Delta) <= x+y && max(x, y) > NoisyAbove {
 				change.Verdict = NotJudged
 			}
 			if slices.Contains(failed, a.Suite) {
