@@ -70,7 +70,7 @@ func BenchmarkMint(b *testing.B) {
 	}
 }
 
-// wideSample is a 007 with most services, near 512 bytes inflated.
+// wideSample is a 007 with most services, some twice, of nearly 512 bytes inflated.
 func wideSample() sample {
 	wide := samples()[10]
 	every := func(n int) (p []PrivilegeLife) {
@@ -82,7 +82,9 @@ func wideSample() sample {
 	channel := "7d72365eb983485397e3e3f9d460bdda"
 	wide.card.Services = []Grant007{
 		{Service: Media, Channel: channel, User: UID(2882341273), Privileges: every(4)},
+		{Service: Media, Channel: "5cfd2fd1755d40ecb72977518be15d3b", User: UID(2882341273), Privileges: every(4)},
 		{Service: RTM, User: "2882341273", Privileges: every(1)},
+		{Service: RTM, User: "test_user", Privileges: every(1)},
 		{Service: Streaming, Channel: channel, User: "2882341273", Privileges: every(2)},
 		{Service: FPA, Privileges: every(1)},
 		{Service: Chat, User: "2882341273", Privileges: every(2)},

@@ -25,12 +25,22 @@ type huffman struct {
 // reports false for a code that is over-subscribed, or incomplete other than one
 // code of one bit, or none.
 func (h *huffman) build(lengths []uint8) bool {
-	h.count = [maxCodeBits + 1]uint16{}
-	for _, n := range lengths {
-		h.count[n]++
+	var used [288]uint16
+	n := 0
+	for symbol, size := range lengths {
+		if used[n] = uint16(symbol); size != 0 {
+			n++
+		}
 	}
-	used := len(lengths) - int(h.count[0])
-	h.count[0] = 0
+	return h.buildUsed(lengths, used[:n])
+}
+
+// buildUsed is build for who knows already which symbols have a length.
+func (h *huffman) buildUsed(lengths []uint8, used []uint16) bool {
+	h.count = [maxCodeBits + 1]uint16{}
+	for _, symbol := range used {
+		h.count[lengths[symbol]]++
+	}
 	var offset [maxCodeBits + 2]uint16
 	left := 1
 	for n := 1; n <= maxCodeBits; n++ {
@@ -40,25 +50,24 @@ func (h *huffman) build(lengths []uint8) bool {
 		}
 		offset[n+1] = offset[n] + h.count[n]
 	}
-	if left > 0 && !(used == 0 || used == 1 && h.count[1] == 1) {
+	if left > 0 && !(len(used) == 0 || len(used) == 1 && h.count[1] == 1) {
 		return false
 	}
-	for symbol, n := range lengths {
-		if n != 0 {
-			h.symbols[offset[n]] = uint16(symbol)
-			offset[n]++
-		}
+	for _, symbol := range used {
+		n := lengths[symbol]
+		h.symbols[offset[n]] = symbol
+		offset[n]++
 	}
 
-	clear(h.fast[:])
+	// The table grows by doubling: what a code of n bits stands for is written once,
+	// and copied to where it is followed by other bits.
+	h.fast[0] = 0
 	code, index := 0, 0
 	for n := 1; n <= fastBits; n++ {
+		copy(h.fast[1<<(n-1):1<<n], h.fast[:1<<(n-1)])
 		for range h.count[n] {
-			entry := h.symbols[index]<<4 | uint16(n)
-			reversed := int(bits.Reverse16(uint16(code)) >> (16 - n))
-			for i := reversed; i < len(h.fast); i += 1 << n {
-				h.fast[i] = entry
-			}
+			reversed := bits.Reverse16(uint16(code)) >> (16 - n)
+			h.fast[reversed] = h.symbols[index]<<4 | uint16(n)
 			code++
 			index++
 		}

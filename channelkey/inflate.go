@@ -28,6 +28,7 @@ type inflater struct {
 	start, max          int // of the stream in out
 	literals, distances huffman
 	lengths             [maxLiterals + maxDistances]uint8
+	used                [maxLiterals + maxDistances + 1]uint16
 }
 
 var inflaters = sync.Pool{New: func() any { return new(inflater) }}
@@ -121,13 +122,31 @@ func (f *inflater) codes() bool {
 	if !f.literals.build(first[:]) {
 		return false
 	}
+	used, literalsUsed := 0, -1       // how many lengths are not 0, in all and of literals
+	acc, have := f.bits.acc, f.bits.n // in registers
 	for i := 0; i < literals+distances; {
-		symbol, ok := f.bits.symbol(&f.literals)
-		if !ok {
+		// A code for lengths has at most 7 bits, so the table holds all of it, and at
+		// most 7 more follow.
+		if have < 16 {
+			f.bits.acc, f.bits.n = acc, have
+			f.bits.fill()
+			acc, have = f.bits.acc, f.bits.n
+		}
+		e := f.literals.fast[acc&(1<<fastBits-1)]
+		symbol, size := e>>4, uint(e&15)
+		if size == 0 || size > have {
 			return false
+		}
+		acc >>= size
+		have -= size
+		if i >= literals && literalsUsed < 0 {
+			literalsUsed = used
 		}
 		if symbol < 16 {
 			f.lengths[i] = uint8(symbol)
+			if f.used[used] = uint16(i); symbol != 0 {
+				used++
+			}
 			i++
 			continue
 		}
@@ -141,19 +160,36 @@ func (f *inflater) codes() bool {
 		case 18:
 			base, extra = 11, 7
 		}
-		repeat, ok := f.bits.take(extra)
-		repeat += base
-		if !ok || i+repeat > literals+distances {
+		repeat := base + int(acc&(1<<extra-1))
+		if extra > have || i+repeat > literals+distances {
 			return false
 		}
+		acc >>= extra
+		have -= extra
+		if value == 0 {
+			clear(f.lengths[i : i+repeat])
+			i += repeat
+			continue
+		}
 		for range repeat {
-			f.lengths[i] = value
+			if i == literals && literalsUsed < 0 {
+				literalsUsed = used
+			}
+			f.lengths[i], f.used[used] = value, uint16(i)
+			used++
 			i++
 		}
 	}
+	f.bits.acc, f.bits.n = acc, have
+	if literalsUsed < 0 { // no distance has a length
+		literalsUsed = used
+	}
+	for n := range f.used[literalsUsed:used] {
+		f.used[literalsUsed+n] -= uint16(literals)
+	}
 	return f.lengths[256] != 0 && // without an end it would never end
-		f.literals.build(f.lengths[:literals]) &&
-		f.distances.build(f.lengths[literals:literals+distances])
+		f.literals.buildUsed(f.lengths[:literals], f.used[:literalsUsed]) &&
+		f.distances.buildUsed(f.lengths[literals:literals+distances], f.used[literalsUsed:used])
 }
 
 // What a length or distance symbol stands for (Section 3.2.5).
@@ -164,30 +200,94 @@ var (
 	distanceExtra = [30]uint8{0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13}
 )
 
+// maxCopy is the longest copy of DEFLATE, in bytes.
+const maxCopy = 258
+
+// fast reads symbols with the bits in registers, as long as the next eight bytes of the
+// stream are there, the longest copy fits, and codes are short. It stops before anything
+// else, which it leaves to compressed, and reports whether the block has ended.
+func (f *inflater) fast(literals, distances *huffman) (end bool) {
+	const mask = 1<<fastBits - 1
+	src, at, acc, n := f.bits.src, f.bits.at, f.bits.acc, f.bits.n
+	out, pos := f.out[:cap(f.out)], len(f.out)
+	limit := min(len(out)-8, f.max) - maxCopy
+	for pos <= limit && len(src)-at >= 8 {
+		if n < 56 { // the bits above n may be there already: they are the same
+			acc |= binary.LittleEndian.Uint64(src[at:]) << n
+			at += int((63 - n) >> 3)
+			n |= 56
+		}
+		e := literals.fast[acc&mask]
+		if e-1 < 256<<4-1 { // a literal: the table has it, and it is below 256
+			out[pos] = byte(e >> 4)
+			pos++
+			acc >>= e & 15
+			n -= uint(e & 15)
+			if e = literals.fast[acc&mask]; e-1 < 256<<4-1 && pos < limit {
+				out[pos] = byte(e >> 4)
+				pos++
+				acc >>= e & 15
+				n -= uint(e & 15)
+			}
+			continue
+		}
+		// A copy takes at most 9+5+9+13 bits.
+		a, left := acc>>(e&15), n-uint(e&15)
+		symbol := int(e>>4) - 257
+		if e == 0 || symbol >= len(lengthBase) {
+			break
+		}
+		if symbol < 0 {
+			acc, n, end = a, left, true
+			break
+		}
+		extra := uint(lengthExtra[symbol])
+		length := int(lengthBase[symbol]) + int(a&(1<<extra-1))
+		a >>= extra
+		left -= extra
+		d := distances.fast[a&mask]
+		a >>= d & 15
+		left -= uint(d & 15)
+		if d == 0 || int(d>>4) >= len(distanceBase) {
+			break
+		}
+		extra = uint(distanceExtra[d>>4])
+		distance := int(distanceBase[d>>4]) + int(a&(1<<extra-1))
+		a >>= extra
+		left -= extra
+		from := pos - distance
+		if from < f.start {
+			break
+		}
+		if distance >= 8 { // by eights, the last of which may be too many
+			for i := 0; i < length; i += 8 {
+				binary.LittleEndian.PutUint64(out[pos+i:], binary.LittleEndian.Uint64(out[from+i:]))
+			}
+		} else {
+			for i := range length {
+				out[pos+i] = out[from+i]
+			}
+		}
+		pos += length
+		acc, n = a, left
+	}
+	f.bits.at, f.bits.n, f.bits.acc = at, n, acc
+	if n < 64 {
+		f.bits.acc &= 1<<n - 1
+	}
+	f.out = out[:pos]
+	return end
+}
+
 // compressed reads literals and copies up to the end of the block.
 func (f *inflater) compressed(literals, distances *huffman) error {
 	for {
-		// 1. Literals with short codes, which are most of all, with the bits in
-		// registers.
-		out, acc, n := f.out, f.bits.acc, f.bits.n
-		for len(out) < f.max {
-			if n < maxCodeBits {
-				f.bits.acc, f.bits.n = acc, n
-				f.bits.fill()
-				acc, n = f.bits.acc, f.bits.n
-			}
-			e := literals.fast[acc&(1<<fastBits-1)]
-			size := uint(e & 15)
-			if size == 0 || size > n || e >= 256<<4 {
-				break
-			}
-			out = append(out, byte(e>>4))
-			acc >>= size
-			n -= size
+		// 1. As long as nothing can go wrong on the way.
+		if f.fast(literals, distances) {
+			return nil
 		}
-		f.out, f.bits.acc, f.bits.n = out, acc, n
 
-		// 2. Anything else.
+		// 2. One symbol with all checks.
 		symbol, ok := f.bits.symbol(literals)
 		switch {
 		case !ok:
@@ -237,7 +337,7 @@ func (w *work) inflate007(token string) error {
 	}
 	var n int
 	var err error
-	w.plain, n, err = inflate(slices.Grow(w.plain[:0], 512), w.payload, MaxPayload)
+	w.plain, n, err = inflate(slices.Grow(w.plain[:0], 1024), w.payload, MaxPayload)
 	at := min(len(prefix007)+n/3*4, len(token)) // to the group of four characters
 	switch {
 	case err == errHeader:

@@ -168,13 +168,20 @@ func ParsePrivilege(f Format, s Service, name string) (Privilege, bool) {
 
 // service007 returns the service of a number in 007.
 func service007(n uint16) (Service, bool) {
-	for s := range serviceCount {
-		if n != 0 && serviceRows[s].v007 == n {
-			return s, true
-		}
+	if int(n) >= len(services007ByNumber) {
+		return 0, false
 	}
-	return 0, false
+	s := services007ByNumber[n]
+	return s, serviceRows[s].v007 == n && n != 0
 }
+
+// services007ByNumber is column v007 of serviceRows the other way round.
+var services007ByNumber = func() (t [9]Service) {
+	for s := range serviceCount {
+		t[serviceRows[s].v007] = s
+	}
+	return t
+}()
 
 // service005 returns the service of a number in dk5.
 func service005(n uint16) (Service, bool) {
