@@ -43,6 +43,8 @@ type GatewayOptions struct {
 	// nil if there are none. RTCP on the ports of RTP (RFC 5761) always passes.
 	ControlIn, ControlOut net.PacketConn
 	ControlTo             netip.AddrPort
+	// Exchange, if it is set, stands for Out and ControlOut.
+	Exchange *Exchange
 
 	Stats *Stats // nil for none to look at
 	// Log, which may be nil, is told of what does not go on. It must return soon, and
@@ -69,7 +71,7 @@ type Gateway struct {
 // NewGateway makes a Gateway. mapper makes its Mapper, with the functions to tell of
 // units that are refused and packets that are given up.
 func NewGateway(o GatewayOptions, mapper func(refused func(*Unit, error), dropped func(Drop)) (Mapper, error)) (*Gateway, error) {
-	if o.In == nil || o.Out == nil || !o.To.IsValid() {
+	if o.In == nil || (o.Out == nil) == (o.Exchange == nil) || !o.To.IsValid() {
 		return nil, errors.New("rtpseal: a Gateway needs a socket to listen on, one to send from, and an address")
 	}
 	if o.Stats == nil {
@@ -78,7 +80,12 @@ func NewGateway(o GatewayOptions, mapper func(refused func(*Unit, error), droppe
 	if o.Log == nil {
 		o.Log = func(*Unit, error) {}
 	}
-	g := &Gateway{o: o, in: newLink(o.In), out: newLink(o.Out)}
+	g := &Gateway{o: o, in: newLink(o.In)}
+	if o.Exchange != nil {
+		g.out, g.controlOut = o.Exchange.link, o.Exchange.link
+	} else {
+		g.out = newLink(o.Out)
+	}
 	if o.ControlIn != nil {
 		g.controlIn = newLink(o.ControlIn)
 	}
@@ -90,6 +97,12 @@ func NewGateway(o GatewayOptions, mapper func(refused func(*Unit, error), droppe
 		return nil, err
 	}
 	g.m = m
+	if o.Exchange != nil {
+		o.Exchange.add(o.To, g.backward(g.in, &g.peer))
+		if g.controlIn != nil {
+			o.Exchange.add(o.ControlTo, g.backward(g.controlIn, &g.controlPeer))
+		}
+	}
 	return g, nil
 }
 
@@ -113,9 +126,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 		}
 		running.Go(func() { pump(ctx, l, f) })
 	}
-	loop(g.out, g.backward(g.in, &g.peer))
+	if g.o.Exchange == nil {
+		loop(g.out, g.backward(g.in, &g.peer))
+	}
 	loop(g.controlIn, g.control(g.controlOut))
-	if g.controlOut != nil && g.controlIn != nil {
+	if g.o.Exchange == nil && g.controlOut != nil && g.controlIn != nil {
 		loop(g.controlOut, g.backward(g.controlIn, &g.controlPeer))
 	}
 	pump(ctx, g.in, g.media)

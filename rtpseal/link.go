@@ -3,7 +3,7 @@ package rtpseal
 import (
 	"net"
 	"net/netip"
-	"sync"
+	"runtime"
 )
 
 // maxDatagram is the longest that a socket gives, in bytes.
@@ -17,6 +17,7 @@ type link struct {
 	pc  net.PacketConn
 	sys sysLink // of the operating system; unused if fast is false
 	ok  bool    // sys is in use
+	own *batch  // of the portable path, which holds it while it waits
 }
 
 func newLink(pc net.PacketConn) *link {
@@ -38,7 +39,8 @@ type batch struct {
 // message is a datagram, or several of seg bytes each but for the last.
 type message struct {
 	data []byte
-	seg  int // 0: one datagram
+	seg  int            // 0: one datagram
+	from netip.AddrPort // of an Exchange only
 }
 
 // each calls f for every datagram.
@@ -54,8 +56,15 @@ func (b *batch) each(f func(pkt []byte)) {
 }
 
 // batches are shared by all links: one is in use only between a read and what follows
-// from it, so that idle streams have none.
-var batches = sync.Pool{New: func() any { return new(batch) }}
+// from it, so that idle streams have none. There are only a few: with more at work than
+// CPUs nothing would be gained, and thousands of streams would fill the memory.
+var batches = func() chan *batch {
+	c := make(chan *batch, max(4, 2*runtime.NumCPU()))
+	for range cap(c) {
+		c <- new(batch)
+	}
+	return c
+}()
 
 // read waits for packets and hands them to f with the address that the last came from.
 // The batch is f's until it returns.
@@ -63,11 +72,10 @@ func (l *link) read(f func(b *batch, from netip.AddrPort)) error {
 	if l.ok {
 		return l.sys.read(f)
 	}
-	b := batches.Get().(*batch)
-	defer batches.Put(b)
-	if b.one == nil {
-		b.one = make([]byte, maxDatagram)
+	if l.own == nil {
+		l.own = &batch{one: make([]byte, maxDatagram)}
 	}
+	b := l.own
 	n, from, err := l.pc.ReadFrom(b.one)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ const (
 type sysLink struct {
 	raw   syscall.RawConn
 	v6    bool
+	every bool        // the source of every datagram is wanted
 	noRow atomic.Bool // the kernel or the device refused UDP_SEGMENT
 
 	// What the callbacks use: a read and a write run at a time.
@@ -87,6 +88,8 @@ func (l *sysLink) init(u *net.UDPConn) error {
 	return nil
 }
 
+func (l *sysLink) everySource(on bool) { l.every = on }
+
 func (l *sysLink) read(f func(b *batch, from netip.AddrPort)) error {
 	if err := l.raw.Read(l.onRead); err != nil {
 		return err
@@ -99,14 +102,19 @@ func (l *sysLink) read(f func(b *batch, from netip.AddrPort)) error {
 		}
 		return l.readErr
 	}
+	for i := range b.msgs {
+		if l.every {
+			b.msgs[i].from = from(&b.sys.names[i])
+		}
+	}
 	f(b, from(&b.sys.names[len(b.msgs)-1]))
-	batches.Put(b)
+	batches <- b
 	return nil
 }
 
 // tryRead reads what is there; it takes a batch only for as long as that.
 func (l *sysLink) tryRead(fd uintptr) bool {
-	b := batches.Get().(*batch)
+	b := <-batches
 	s := &b.sys
 	if s.hdrs == nil {
 		s.init()
@@ -117,7 +125,7 @@ func (l *sysLink) tryRead(fd uintptr) bool {
 	}
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.hdrs[0])), readAtMost, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 || n == 0 {
-		batches.Put(b)
+		batches <- b
 		l.got, l.readErr = nil, errno
 		return errno != unix.EAGAIN
 	}

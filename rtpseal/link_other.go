@@ -14,6 +14,8 @@ type sysBatch struct{}
 
 func (*sysLink) init(*net.UDPConn) error { return errors.ErrUnsupported }
 
+func (*sysLink) everySource(bool) {}
+
 func (*sysLink) read(func(*batch, netip.AddrPort)) error { return errors.ErrUnsupported }
 
 func (*sysLink) write(*Packets, netip.AddrPort) (int, error) { return 0, errors.ErrUnsupported }

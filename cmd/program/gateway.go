@@ -222,7 +222,7 @@ func (p *program) gateway(c *cobra.Command, o gatewayOptions) error {
 		return err
 	}
 	defer ring.Close()
-	keys := &gatewayKeys{p: p, ring: ring, o: &o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}}
+	keys := &gatewayKeys{p: p, ring: ring, o: &o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}, many: len(streams) >= manyStreams, exchanges: map[bool]*rtpseal.Exchange{}}
 	log := newGatewayLog(p)
 	stats := new(rtpseal.Stats)
 	var flows []*rtpseal.Gateway
@@ -243,6 +243,9 @@ func (p *program) gateway(c *cobra.Command, o gatewayOptions) error {
 		defer stop()
 	}
 	var running sync.WaitGroup
+	for _, e := range keys.exchanges {
+		running.Go(func() { e.Run(ctx) })
+	}
 	for _, g := range flows {
 		running.Go(func() { g.Run(ctx) })
 	}
@@ -296,15 +299,22 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 	if opts.In, err = listen(0); err != nil {
 		return nil, err
 	}
-	if opts.Out, err = leave(); err != nil {
+	if keys.many {
+		opts.Exchange, err = keys.exchange(opts.To.Addr().Is4(), leave)
+	} else {
+		opts.Out, err = leave()
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !*s.RTCPMux {
 		if opts.ControlIn, err = listen(1); err != nil {
 			return nil, hinted(err, "RTCP has the port above; if it comes on the same one: --rtcp-mux")
 		}
-		if opts.ControlOut, err = leave(); err != nil {
-			return nil, err
+		if !keys.many {
+			if opts.ControlOut, err = leave(); err != nil {
+				return nil, err
+			}
 		}
 		opts.ControlTo = netip.AddrPortFrom(opts.To.Addr(), opts.To.Port()+1)
 	}
@@ -397,6 +407,26 @@ type gatewayKeys struct {
 	channels map[string]*keyring.Channel
 	sealers  map[sealerID]*keyring.Sender
 	openers  map[string]*keyring.Receiver
+
+	many      bool // streams share the sockets they send from
+	exchanges map[bool]*rtpseal.Exchange
+}
+
+// manyStreams is from how many on streams share the sockets they send from.
+const manyStreams = 64
+
+// exchange returns the shared socket for IPv4 or IPv6.
+func (k *gatewayKeys) exchange(v4 bool, leave func() (net.PacketConn, error)) (*rtpseal.Exchange, error) {
+	if e := k.exchanges[v4]; e != nil {
+		return e, nil
+	}
+	c, err := leave()
+	if err != nil {
+		return nil, err
+	}
+	e := rtpseal.NewExchange(c)
+	k.exchanges[v4] = e
+	return e, nil
 }
 
 type sealerID struct {
