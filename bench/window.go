@@ -284,9 +284,28 @@ func (s *session) openStep(m *meter) error {
 // batchStep seals or opens a block in batches.
 func (s *session) batchStep(size int, opening bool) func(*meter) error {
 	sealKey, openKey := s.seal.(*cipher.SealKey), s.open.(*cipher.OpenKey)
+	// Everything is cut out of one buffer in order, as SealBatch and OpenBatch like it.
+	spare, need := s.seal.Overhead()+64, page
+	for _, n := range s.sizes {
+		need += 2 * (n + spare)
+	}
+	memory := make([]byte, need)
+	aad := memory[:copy(memory, s.arena.aad):aadSize]
+	at := page / 2
+	cut := func(n int) []byte {
+		at += n
+		return memory[at-n : at-n : at]
+	}
 	dsts := make([][]byte, len(s.sizes))
 	for i, n := range s.sizes {
-		dsts[i] = make([]byte, 0, n+s.seal.Overhead()+64)
+		s.frames[i] = append(cut(n+spare), s.frames[i]...)
+		s.sealed[i] = s.frames[i][:0]
+		if opening {
+			s.frames[i] = s.arena.source[:n]
+		}
+	}
+	for i, n := range s.sizes {
+		dsts[i] = cut(n + spare)
 	}
 	s.batch = make([]cipher.Frame, len(s.frames))
 	return func(m *meter) error {
@@ -296,7 +315,7 @@ func (s *session) batchStep(size int, opening bool) func(*meter) error {
 			}
 		}
 		for i := range s.batch {
-			s.batch[i] = cipher.Frame{Dst: dsts[i][:0], Src: s.frames[i], AAD: s.arena.aad}
+			s.batch[i] = cipher.Frame{Dst: dsts[i][:0], Src: s.frames[i], AAD: aad}
 			if opening {
 				s.batch[i].Src = s.sealed[i]
 			}
