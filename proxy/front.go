@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -10,7 +11,7 @@ import (
 
 // front is a UDP socket that clients send to. For pion/turn it is a PacketConn out of
 // which only the protocol comes, never a payload: ChannelData and Send indications of
-// known five-tuples are sent on right here. Its ReadFrom is called by one goroutine.
+// known five-tuples are sent on right here, by the poller that reads the socket.
 type front struct {
 	srv   *Server
 	conn  *net.UDPConn
@@ -20,8 +21,31 @@ type front struct {
 	mu      sync.RWMutex
 	clients map[netip.AddrPort]*relay
 
-	guard    guard
+	control chan controlMessage // messages of the protocol, for pion/turn
+	gone    chan struct{}
+	once    sync.Once
+
+	guard    guard  // the poller's
 	peerPort uint16 // of the ChannelBind request that pion/turn handles now
+}
+
+// controlMessage is a message of the protocol.
+type controlMessage struct {
+	b    []byte
+	from netip.AddrPort
+}
+
+// maxControlQueued bounds the messages that wait for pion/turn; more are lost, and
+// clients ask again, as they do over UDP.
+const maxControlQueued = 4096
+
+func newFront(s *Server, c *net.UDPConn, socks bool) *front {
+	f := &front{srv: s, conn: c, socks: socks, clients: map[netip.AddrPort]*relay{}, gone: make(chan struct{})}
+	if !socks {
+		f.control = make(chan controlMessage, maxControlQueued)
+	}
+	f.guard.perSecond = max(0, s.cfg.UnauthenticatedPerSecond)
+	return f
 }
 
 var _ net.PacketConn = (*front)(nil)
@@ -48,17 +72,29 @@ func (f *front) forget(a netip.AddrPort, r *relay) {
 	f.mu.Unlock()
 }
 
+// receive handles a datagram of a client, which is good until it returns.
+func (f *front) receive(b []byte, from netip.AddrPort, now int64) {
+	if f.socks {
+		f.srv.socks.receive(f, b, from, now)
+		return
+	}
+	if !f.take(b, from, now) {
+		select {
+		case f.control <- controlMessage{bytes.Clone(b), from}:
+		default:
+			f.srv.stray.Add(1)
+		}
+	}
+}
+
 // ReadFrom returns the next message of the protocol.
 func (f *front) ReadFrom(p []byte) (int, net.Addr, error) {
-	for {
-		b, from, now, err := f.in.next()
-		if err != nil {
-			return 0, nil, err
-		}
-		if f.take(b, from, now) || len(b) > len(p) {
-			continue
-		}
-		return copy(p, b), net.UDPAddrFromAddrPort(from), nil
+	select {
+	case m := <-f.control:
+		f.peerPort = bindPort(stunType(m.b), m.b)
+		return copy(p, m.b), net.UDPAddrFromAddrPort(m.from), nil
+	case <-f.gone:
+		return 0, nil, net.ErrClosed
 	}
 }
 
@@ -98,7 +134,6 @@ func (f *front) take(b []byte, from netip.AddrPort, now int64) bool {
 		f.srv.stray.Add(1)
 		return true
 	}
-	f.peerPort = bindPort(t, b)
 	return false
 }
 
@@ -124,7 +159,12 @@ func (f *front) WriteTo(p []byte, to net.Addr) (int, error) {
 	return f.conn.WriteToUDPAddrPort(p, a.AddrPort())
 }
 
-func (f *front) Close() error                       { return f.conn.Close() }
+// Close ends what pion/turn reads. The socket is closed when the pollers have ended.
+func (f *front) Close() error {
+	f.once.Do(func() { close(f.gone) })
+	return nil
+}
+
 func (f *front) LocalAddr() net.Addr                { return f.conn.LocalAddr() }
 func (f *front) SetDeadline(t time.Time) error      { return f.conn.SetDeadline(t) }
 func (f *front) SetReadDeadline(t time.Time) error  { return f.conn.SetReadDeadline(t) }

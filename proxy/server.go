@@ -37,6 +37,7 @@ type Server struct {
 	pollers []*poller
 	relays  sync.Map // relay address -> *relay
 	doors   []*door
+	fronts  []*front
 	turn    *turn.Server
 	socks   *socksServer
 	certs   tls.Certificate
@@ -172,7 +173,15 @@ func (s *Server) open(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.startTURN()
+	if err := s.startTURN(); err != nil {
+		return err
+	}
+	for i, f := range s.fronts {
+		if err := f.start(s.pollers[i%len(s.pollers)]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // localAddresses are the addresses to listen at, "" for all of the machine.
@@ -202,12 +211,12 @@ func (s *Server) openFronts(service, address string, only bool) error {
 		if err != nil {
 			return fmt.Errorf("proxy: %s: %w", service, err)
 		}
-		f := &front{srv: s, conn: c, socks: service == "socks", clients: map[netip.AddrPort]*relay{}}
-		f.guard.perSecond = max(0, s.cfg.UnauthenticatedPerSecond)
+		f := newFront(s, c, service == "socks")
+		s.closers = append(s.closers, func() { f.Close(); c.Close() })
 		if err := f.in.open(c); err != nil {
 			return err
 		}
-		s.closers = append(s.closers, func() { c.Close() })
+		s.fronts = append(s.fronts, f)
 		if f.socks {
 			s.socks.add(f)
 		} else {

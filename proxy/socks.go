@@ -62,7 +62,6 @@ func newSOCKSServer(s *Server) *socksServer {
 
 func (s *socksServer) add(f *front) {
 	s.fronts = append(s.fronts, f)
-	s.srv.wg.Go(func() { s.read(f) })
 }
 
 // serve speaks SOCKS5 with a client.
@@ -462,45 +461,39 @@ func (s *socksServer) claim(f *front, a netip.AddrPort, r *relay) {
 	r.setClient(&client{addr: a, front: f, name: f.name(a)})
 }
 
-// read relays what clients send to the UDP port. The first datagram of an address and
-// port nobody knows belongs to the oldest association of that address that has not
+// receive relays a datagram that came to the UDP port. The first datagram of an address
+// and port nobody knows belongs to the oldest association of that address that has not
 // sent anything.
-func (s *socksServer) read(f *front) {
-	for {
-		b, from, now, err := f.in.next()
-		if err != nil {
+func (s *socksServer) receive(f *front, b []byte, from netip.AddrPort, now int64) {
+	dst, payload, ok := splitSOCKS(b)
+	if !ok {
+		if isSTUN(b) && stunType(b) == typeBinding && f.guard.admit(from.Addr(), now) {
+			f.conn.WriteToUDPAddrPort(bindingAnswer(b, from), from) // for proxy check
 			return
 		}
-		dst, payload, ok := splitSOCKS(b)
-		if !ok {
-			if isSTUN(b) && stunType(b) == typeBinding && f.guard.admit(from.Addr(), now) {
-				f.conn.WriteToUDPAddrPort(bindingAnswer(b, from), from) // for proxy check
-				continue
-			}
-			s.srv.stray.Add(1)
-			continue
-		}
-		r := f.lookup(from)
-		if r == nil {
-			s.mu.Lock()
-			if list := s.waiting[from.Addr()]; len(list) > 0 {
-				r = list[0]
-			}
-			s.mu.Unlock()
-			if r == nil {
-				s.srv.stray.Add(1)
-				continue
-			}
-			s.claim(f, from, r)
-		}
-		dst = unmap(dst)
-		if !r.peers.Load().permits(dst.Addr()) {
-			if !s.srv.policy.Reaches(dst) {
-				r.sess.traffic.dropped.Add(1)
-				continue
-			}
-			r.permit(dst.Addr())
-		}
-		r.sendTo(dst, payload, now)
+		s.srv.stray.Add(1)
+		return
 	}
+	r := f.lookup(from)
+	if r == nil {
+		s.mu.Lock()
+		if list := s.waiting[from.Addr()]; len(list) > 0 {
+			r = list[0]
+		}
+		s.mu.Unlock()
+		if r == nil {
+			s.srv.stray.Add(1)
+			return
+		}
+		s.claim(f, from, r)
+	}
+	dst = unmap(dst)
+	if !r.peers.Load().permits(dst.Addr()) {
+		if !s.srv.policy.Reaches(dst) {
+			r.sess.traffic.dropped.Add(1)
+			return
+		}
+		r.permit(dst.Addr())
+	}
+	r.sendTo(dst, payload, now)
 }

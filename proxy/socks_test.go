@@ -53,6 +53,7 @@ func (l *lab) webServer() *httptest.Server {
 
 // TestSOCKS: CONNECT and UDP ASSOCIATE with a card or a ticket, and the refusals.
 func TestSOCKS(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, func(c *Config) { c.DefaultQuota.Sessions = 2 })
 	web := netip.MustParseAddrPort(strings.TrimPrefix(l.webServer().URL, "http://"))
 	card := l.card(7, 0)
@@ -127,6 +128,7 @@ func TestSOCKS(t *testing.T) {
 
 // TestCurl: curl through SOCKS5.
 func TestCurl(t *testing.T) {
+	t.Parallel()
 	curl, err := exec.LookPath("curl")
 	if err != nil {
 		t.Skip("curl is not here")
@@ -149,6 +151,7 @@ func TestCurl(t *testing.T) {
 
 // TestDante: a program that knows no proxy, through dante's client.
 func TestDante(t *testing.T) {
+	t.Parallel()
 	socksify, err := exec.LookPath("socksify")
 	if err != nil {
 		t.Skip("socksify (dante-client) is not here")

@@ -14,6 +14,7 @@ var transports = []string{overUDP, overTCP, overTLS, "tls-without-alpn"}
 // TestTURN: payloads of all sizes come back unchanged over every transport, by Send
 // indications at first and by a channel later.
 func TestTURN(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, nil)
 	for _, over := range transports {
 		t.Run(over, func(t *testing.T) {
@@ -40,6 +41,7 @@ func TestTURN(t *testing.T) {
 
 // TestCredentials: without a good ticket there is no allocation.
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, nil)
 	user, password := l.credentials(123, 0)
 	other, err := newTickets(randomSecret())
@@ -76,6 +78,7 @@ func TestCredentials(t *testing.T) {
 // TestCardEnds: an allocation ends at once with its card: at the end of service, or
 // when card, user, channel or certificate are revoked.
 func TestCardEnds(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, nil)
 	for _, over := range transports[:3] {
 		t.Run(over+"/expired", func(t *testing.T) {
@@ -176,6 +179,7 @@ func TestCardEnds(t *testing.T) {
 // TestQuota: over the limit a session is refused with 486, and those that are there go
 // on.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, func(c *Config) { c.DefaultQuota = Quota{Sessions: 3, SessionsPerCard: 2} })
 	user, password := l.credentials(1, 0)
 	first, err := l.turnClient(overUDP, user, password).Allocate()
@@ -202,6 +206,7 @@ func TestQuota(t *testing.T) {
 
 // TestSSRF: what is not listed is not reached, by no way of asking.
 func TestSSRF(t *testing.T) {
+	t.Parallel()
 	secret := echoUDP(t)
 	l := newLab(t, nil)
 	user, password := l.credentials(1, 0)

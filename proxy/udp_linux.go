@@ -128,85 +128,28 @@ func sendmmsg(fd uintptr, msgs []mmsghdr) {
 	}
 }
 
-// inbox reads what clients send to a front.
+// inbox is a front's socket as pollers use it.
 type inbox struct {
-	raw  syscall.RawConn
-	v6   bool
-	read func(fd uintptr) bool // b.recv, made once
-
-	b    *batch // nil while nothing is there
-	i, n int
-	now  int64
-	err  error
+	fd int
+	v6 bool
 }
 
-var frontBatches = sync.Pool{New: func() any { return newBatch(frontBatch) }}
-
-func (in *inbox) open(c *net.UDPConn) (err error) {
-	if in.raw, err = c.SyscallConn(); err != nil {
+// open takes the descriptor. It stays open as long as the pollers run: Close ends them
+// before it closes fronts.
+func (in *inbox) open(c *net.UDPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
 		return err
 	}
-	if err := in.raw.Control(func(fd uintptr) {
-		domain, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return raw.Control(func(fd uintptr) {
+		in.fd = int(fd)
+		domain, _ := unix.GetsockoptInt(in.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 		in.v6 = domain == unix.AF_INET6
-	}); err != nil {
-		return err
-	}
-	in.read = func(fd uintptr) bool {
-		if in.b == nil {
-			in.b = frontBatches.Get().(*batch)
-			in.b.arm(0, frontBatch)
-		}
-		n, errno := in.b.recv(fd, 0, frontBatch)
-		if errno == unix.EAGAIN {
-			frontBatches.Put(in.b)
-			in.b = nil
-			return false
-		}
-		in.n = n
-		if errno != 0 {
-			in.err = os.NewSyscallError("recvmmsg", errno)
-		}
-		return true
-	}
-	return nil
+	})
 }
 
-// next returns the next packet, which is good until the next call and wiped by it.
-func (in *inbox) next() ([]byte, netip.AddrPort, int64, error) {
-	for {
-		if in.b != nil && in.i > 0 {
-			m := &in.b.msgs[in.i-1]
-			clear(in.b.slot(in.i - 1)[headroom : headroom+m.len])
-		}
-		if in.b == nil || in.i >= in.n {
-			if in.b != nil {
-				if in.n < frontBatch/2 { // not busy: let others have it
-					frontBatches.Put(in.b)
-					in.b = nil
-				} else {
-					in.b.arm(0, in.n)
-				}
-			}
-			in.i, in.n, in.err = 0, 0, nil
-			err := in.raw.Read(in.read)
-			if err == nil {
-				err = in.err
-			}
-			if err != nil {
-				return nil, netip.AddrPort{}, 0, err
-			}
-			in.now = time.Now().UnixNano()
-			continue
-		}
-		m := &in.b.msgs[in.i]
-		in.i++
-		if m.hdr.Flags&unix.MSG_TRUNC != 0 {
-			continue
-		}
-		return in.b.slot(in.i - 1)[headroom : headroom+m.len], in.b.names[in.i-1].addrPort(), in.now, nil
-	}
-}
+// start lets a poller read what clients send.
+func (f *front) start(p *poller) error { return p.add(f.in.fd, source{front: f}) }
 
 // relaySocket faces the media network.
 type relaySocket struct {
@@ -239,7 +182,7 @@ func (r *relay) openSocket(a netip.AddrPort, p *poller) error {
 		return os.NewSyscallError("bind", errno)
 	}
 	s.fd = fd
-	if err := p.add(fd, r); err != nil {
+	if err := p.add(fd, source{relay: r}); err != nil {
 		unix.Close(fd)
 		s.fd = -1
 		return err
@@ -281,7 +224,11 @@ func (s *relaySocket) close() {
 	if s.p == nil || s.fd < 0 {
 		return
 	}
-	s.p.remove(s.fd)
+	select {
+	case <-s.p.ended: // its descriptor is gone
+	default:
+		s.p.remove(s.fd)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	unix.Close(s.fd)
@@ -291,26 +238,35 @@ func (s *relaySocket) close() {
 // serve waits until the relay is closed: its poller does the work.
 func (r *relay) serve() { <-r.gone }
 
-// poller reads from relay sockets and sends to clients.
+// poller reads from the sockets of both sides and sends to the others: one wait, one
+// batch for both directions.
 type poller struct {
-	fd   int
-	file *os.File
-	raw  syscall.RawConn
+	fd, wake int
+	raw      syscall.RawConn // fd in Go's own poller
+	file     *os.File
+	events   []unix.EpollEvent
+	ended    chan struct{}
 
-	mu     sync.RWMutex
-	relays []*relay // by descriptor
+	mu      sync.RWMutex
+	sources []source // by descriptor
 
-	b      *batch
-	n      int
-	to     []*client
-	used   []int // bytes of each slot to wipe
-	flush1 func(fd uintptr) bool
-	run    []mmsghdr
+	in   *batch // from clients
+	b    *batch // from peers, on their way to clients
+	n    int
+	to   []*client
+	used []int // bytes of each slot to wipe
+	run  []mmsghdr
+}
+
+// source is whose descriptor is ready.
+type source struct {
+	relay *relay
+	front *front
 }
 
 func newPollers() ([]*poller, error) {
 	var list []*poller
-	for range max(1, min(runtime.GOMAXPROCS(0)/2, 8)) {
+	for range max(1, min(runtime.NumCPU()/2, 8)) {
 		p, err := newPoller()
 		if err != nil {
 			return nil, err
@@ -325,32 +281,47 @@ func newPoller() (*poller, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
 		unix.Close(fd)
-		return nil, err
+		return nil, os.NewSyscallError("eventfd", err)
 	}
-	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "relays"), b: newBatch(pollerBatch),
+	p := &poller{fd: fd, wake: wake, ended: make(chan struct{}), in: newBatch(frontBatch), b: newBatch(pollerBatch),
 		to: make([]*client, pollerBatch), used: make([]int, pollerBatch), run: make([]mmsghdr, 0, pollerBatch)}
+	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}
+	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, wake, &e); err != nil {
+		unix.Close(fd)
+		unix.Close(wake)
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p.file = os.NewFile(uintptr(fd), "epoll")
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		return nil, err
 	}
-	p.flush1 = func(fd uintptr) bool { sendmmsg(fd, p.run); return true }
+	p.events = make([]unix.EpollEvent, pollerBatch)
 	go p.loop()
 	return p, nil
 }
 
-func (p *poller) close() { p.file.Close() }
+// close ends the loop and waits for it.
+func (p *poller) close() {
+	unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	<-p.ended
+}
 
-func (p *poller) add(fd int, r *relay) error {
+func (p *poller) add(fd int, x source) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for fd >= len(p.relays) {
-		p.relays = append(p.relays, make([]*relay, max(64, len(p.relays)))...)
+	for fd >= len(p.sources) {
+		p.sources = append(p.sources, make([]source, max(64, len(p.sources)))...)
 	}
-	p.relays[fd] = r
+	p.sources[fd] = x
 	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
 	if err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
-		p.relays[fd] = nil
+		p.sources[fd] = source{}
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil
@@ -359,38 +330,86 @@ func (p *poller) add(fd int, r *relay) error {
 func (p *poller) remove(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.relays[fd] != nil {
-		p.relays[fd] = nil
+	if p.sources[fd] != (source{}) {
+		p.sources[fd] = source{}
 		unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil)
 	}
 }
 
-// loop waits for packets and hands them on. The epoll descriptor itself is watched by
-// Go's own poller, so that waiting holds no thread.
-func (p *poller) loop() {
-	events := make([]unix.EpollEvent, pollerBatch)
-	ready := 0
-	wait := func(fd uintptr) bool {
-		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-		if errno != 0 {
-			n = 0
+// How a poller waits. While packets come it waits in the kernel without telling Go's
+// scheduler: to wake a goroutine would cost more than to relay a packet. It holds a
+// processor of the scheduler then, so each wait is short, and a signal ends it when the
+// collector wants to stop the world. After a while without packets it waits as any
+// goroutine does, and costs nothing.
+const (
+	waitMilliseconds = 1
+	waitsUntilIdle   = 3
+)
+
+// wait returns how many events there are.
+func (p *poller) wait() (int, error) {
+	for range waitsUntilIdle {
+		if n := p.poll(waitMilliseconds); n > 0 {
+			return n, nil
 		}
-		ready = int(n)
-		return ready > 0
 	}
+	n := 0
+	err := p.raw.Read(func(uintptr) bool {
+		n = p.poll(0)
+		return n > 0
+	})
+	return n, err
+}
+
+func (p *poller) poll(milliseconds int) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), uintptr(milliseconds), 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+// loop waits for packets and hands them on.
+func (p *poller) loop() {
+	defer close(p.ended)
 	for {
-		if err := p.raw.Read(wait); err != nil {
+		n, err := p.wait()
+		if err != nil {
 			return
 		}
 		now := time.Now().UnixNano()
 		p.mu.RLock()
-		for _, e := range events[:ready] {
-			if r := p.relays[e.Fd]; r != nil {
-				p.read(uintptr(e.Fd), r, now)
+		for i := range n {
+			fd := p.events[i].Fd
+			if int(fd) == p.wake {
+				p.mu.RUnlock()
+				p.file.Close()
+				unix.Close(p.wake)
+				return
+			}
+			switch x := p.sources[fd]; {
+			case x.relay != nil:
+				p.read(uintptr(fd), x.relay, now)
+			case x.front != nil:
+				p.readFront(uintptr(fd), x.front, now)
 			}
 		}
 		p.mu.RUnlock()
 		p.flush()
+	}
+}
+
+// readFront takes what clients sent and sends it on.
+func (p *poller) readFront(fd uintptr, f *front, now int64) {
+	p.in.arm(0, frontBatch)
+	n, _ := p.in.recv(fd, 0, frontBatch)
+	for i := range n {
+		m := &p.in.msgs[i]
+		b := p.in.slot(i)[headroom : headroom+m.len]
+		if m.hdr.Flags&unix.MSG_TRUNC == 0 {
+			f.receive(b, p.in.names[i].addrPort(), now)
+		}
+		clear(b)
 	}
 }
 
@@ -459,7 +478,7 @@ func (p *poller) flush() {
 			p.to[i] = nil
 			done++
 		}
-		f.in.raw.Write(p.flush1)
+		sendmmsg(uintptr(f.in.fd), p.run)
 	}
 	for i := range p.n {
 		clear(p.b.slot(i)[:p.used[i]])

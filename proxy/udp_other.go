@@ -17,32 +17,27 @@ const slotLen = 4096
 // sockaddr is an address.
 type sockaddr struct{ addr netip.AddrPort }
 
-// inbox reads what clients send to a front.
-type inbox struct {
-	conn *net.UDPConn
-	buf  []byte
-	n    int
-}
+// inbox is nothing here.
+type inbox struct{}
 
-func (in *inbox) open(c *net.UDPConn) error {
-	in.conn, in.buf = c, make([]byte, slotLen)
+func (in *inbox) open(*net.UDPConn) error { return nil }
+
+// start reads what clients send.
+func (f *front) start(*poller) error {
+	go func() {
+		buf := make([]byte, slotLen)
+		for {
+			n, from, err := f.conn.ReadFromUDPAddrPort(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil && n < len(buf) {
+				f.receive(buf[:n], unmap(from), time.Now().UnixNano())
+			}
+			clear(buf[:n])
+		}
+	}()
 	return nil
-}
-
-// next returns the next packet, which is good until the next call and wiped by it.
-func (in *inbox) next() ([]byte, netip.AddrPort, int64, error) {
-	for {
-		clear(in.buf[:in.n])
-		n, from, err := in.conn.ReadFromUDPAddrPort(in.buf)
-		in.n = n
-		if errors.Is(err, net.ErrClosed) {
-			return nil, netip.AddrPort{}, 0, err
-		}
-		if err != nil || n == len(in.buf) {
-			continue
-		}
-		return in.buf[:n], unmap(from), time.Now().UnixNano(), nil
-	}
 }
 
 // relaySocket faces the media network.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -280,6 +281,7 @@ func (f *proxyFlags) serve(ctx context.Context, p *program, c *cobra.Command) er
 		return err
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: p.logLevel()}))
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + max(1, runtime.GOMAXPROCS(0)/2)) // pollers hold processors of the scheduler while they wait
 	srv, err := proxy.Start(ctx, cfg.Config)
 	if err != nil {
 		return proxyStartError(c, err)

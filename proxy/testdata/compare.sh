@@ -38,5 +38,5 @@ load() { # name, arguments of turnutils_uclient
 		done
 	done
 }
-load "100 x 172 B, 20 ms" -m 100 -l 172 -z 20 -n "${N1:-300}"
-load "200 x 1000 B, 10 ms" -m 200 -l 1000 -z 10 -n "${N2:-300}"
+[ -n "${SKIP1:-}" ] || load "100 x 172 B, 20 ms" -m 100 -l 172 -z 20 -n "${N1:-300}"
+[ -n "${SKIP2:-}" ] || load "200 x 1000 B, 10 ms" -m 200 -l 1000 -z 10 -n "${N2:-300}"
