@@ -19,6 +19,7 @@ import (
 
 	"github.com/chanseal/chanseal/cipher"
 	"github.com/chanseal/chanseal/keyring"
+	"github.com/chanseal/chanseal/proxy/client"
 	"github.com/chanseal/chanseal/rtpseal"
 )
 
@@ -51,6 +52,8 @@ type gatewayOptions struct {
 	fullKID bool
 	sender  uint16
 	mux     bool
+	cloud   cloudFlags
+	dialer  *client.Dialer // nil: directly
 }
 
 func (p *program) gatewayCommand() *cobra.Command {
@@ -119,8 +122,18 @@ Whole frames (T=0) need --per-frame CODEC, to become packets of that codec.`
 	f.StringVar(&o.common.Interface, "interface", "", "listen to a multicast group on interface `NAME`")
 	f.StringVar(&o.config, "config", "", "read streams from `FILE`")
 	f.StringVar(&o.metrics, "metrics", "", "serve /metrics and /healthz at `ADDRESS`")
+	if seal {
+		o.cloud.add(c)
+	}
 	c.PreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c, "CHANSEAL_GATEWAY_") }
-	c.RunE = func(c *cobra.Command, _ []string) error { return p.gateway(c, o) }
+	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		if seal {
+			if o.dialer, err = o.cloud.dialer(p, c); err != nil {
+				return err
+			}
+		}
+		return p.gateway(c, o)
+	}
 	return c
 }
 
@@ -284,6 +297,14 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		return c, err
 	}
 	leave := func() (net.PacketConn, error) {
+		if o.dialer != nil {
+			c, err := o.dialer.ListenPacket(ctx)
+			if err != nil {
+				return nil, cloudError(ctx, err)
+			}
+			made = append(made, c)
+			return c, nil
+		}
 		network := "udp6"
 		if opts.To.Addr().Is4() {
 			network = "udp4"

@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chanseal/chanseal/cipher"
+	"github.com/chanseal/chanseal/proxy/client"
 )
 
 // Cipher is a cipher of the application's own: what [cipher.NewSuite] makes of an AEAD
@@ -60,7 +61,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	err := p.checkCiphers()
 	if err == nil {
 		root := p.rootCommand()
-		root.SetArgs(args)
+		root.SetArgs(client.RewriteArgs(args)) // the spelling of other SDKs
 		err = root.ExecuteContext(ctx)
 	}
 	if err == nil {

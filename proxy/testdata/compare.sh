@@ -20,20 +20,25 @@ start() {
 	for _ in $(seq 50); do ss -lun 2>/dev/null | grep -q ':28000 ' && break; sleep 0.1; done
 }
 load() { # name, arguments of turnutils_uclient
-	local name=$1 server before after out sent recv lost rtt
+	local name=$1 server client first before after out sent recv lost rtt
 	shift
 	for _ in $(seq "$rounds"); do
 		for server in coturn ours; do
 			start $server
+			timeout 60 turnutils_uclient -u user -w pass -e 127.0.0.1 -r 23480 -p 28000 -c "$@" 127.0.0.1 >out 2>&1 & client=$!
+			# From the first second of traffic on: allocations are another matter.
+			until grep -q 'tot_send_msgs=[1-9]' out || ! kill -0 $client 2>/dev/null; do sleep 0.05; done
 			before=$(ticks $pid)
-			out=$(timeout 60 turnutils_uclient -u user -w pass -e 127.0.0.1 -r 23480 -p 28000 -c "$@" 127.0.0.1 2>&1)
+			first=$(sed -n 's/.*tot_send_msgs=\([0-9]*\), tot_recv_msgs=\([0-9]*\).*/\1 \2/p' out | grep -v '^0' | head -1)
+			wait $client
 			after=$(ticks $pid)
+			out=$(cat out)
 			sent=$(sed -n 's/.*tot_send_msgs=\([0-9]*\), tot_recv_msgs.*/\1/p' <<<"$out" | tail -1)
 			recv=$(sed -n 's/.*tot_recv_msgs=\([0-9]*\).*/\1/p' <<<"$out" | tail -1)
 			lost=$(sed -n 's/.*Total lost packets \([0-9]* ([0-9.]*%)\).*/\1/p' <<<"$out" | tail -1)
 			rtt=$(sed -n 's/.*Average round trip delay \([0-9.]*\) ms.*max = \([0-9]*\).*/\1 max \2/p' <<<"$out" | tail -1)
-			awk -v s="${sent:-0}" -v r="${recv:-0}" -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" -v n="$name" -v w=$server -v l="$lost" -v d="$rtt" -v m="$(rss $pid)" \
-				'BEGIN{ printf "%-28s %-7s %6.2f us/msg  sent %d  lost %s  round trip %s ms  rss %d KiB\n", n, w, (s+r)?t/hz*1e6/(s+r):0, s, l, d, m }'
+			awk -v f="${first:-0 0}" -v s="${sent:-0}" -v r="${recv:-0}" -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" -v n="$name" -v w=$server -v l="$lost" -v d="$rtt" -v m="$(rss $pid)" \
+				'BEGIN{ split(f, x, " "); printf "%-28s %-7s %6.2f us/msg  sent %d  lost %s  round trip %s ms  rss %d KiB\n", n, w, (s+r-x[1]-x[2])?t/hz*1e6/(s+r-x[1]-x[2]):0, s, l, d, m }'
 			kill $pid; wait $pid 2>/dev/null
 		done
 	done
