@@ -7,6 +7,7 @@ require (
 	github.com/chanseal/chanseal v0.0.0
 	github.com/emmansun/gmsm v0.15.5
 	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/pion/rtp v1.10.6
 	github.com/pion/srtp/v3 v3.1.3
 	github.com/tink-crypto/tink-go/v2 v2.9.0
 )
@@ -25,7 +26,6 @@ require (
 	github.com/pion/logging v0.2.4 // indirect
 	github.com/pion/randutil v0.1.0 // indirect
 	github.com/pion/rtcp v1.2.19 // indirect
-	github.com/pion/rtp v1.10.6 // indirect
 	github.com/pion/transport/v5 v5.1.1 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/image v0.46.0 // indirect

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"filippo.io/age"
+	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
@@ -65,6 +66,7 @@ const rtpHeader = 12
 // srtpHalf is the sending or the receiving end of a session.
 type srtpHalf struct {
 	context  *srtp.Context
+	header   rtp.Header // given to the library, which otherwise allocates one a packet
 	packet   []byte // header and payload, as an application has them
 	of       *byte  // the frame that lies in packet
 	sequence uint16
@@ -79,12 +81,12 @@ func (s *srtpHalf) Seal(dst, frame, _ []byte) ([]byte, error) {
 	}
 	s.sequence++
 	binary.BigEndian.PutUint16(s.packet[2:], s.sequence)
-	return s.context.EncryptRTP(dst, s.packet, nil)
+	return s.context.EncryptRTP(dst, s.packet, &s.header)
 }
 
 // Open returns the payload.
 func (s *srtpHalf) Open(dst, sealed, _ []byte) ([]byte, error) {
-	out, err := s.context.DecryptRTP(dst, sealed, nil)
+	out, err := s.context.DecryptRTP(dst, sealed, &s.header)
 	if err != nil {
 		return dst, err
 	}
