@@ -67,8 +67,8 @@ const rtpHeader = 12
 type srtpHalf struct {
 	context  *srtp.Context
 	header   rtp.Header // given to the library, which otherwise allocates one a packet
-	packet   []byte // header and payload, as an application has them
-	of       *byte  // the frame that lies in packet
+	packet   []byte     // header and payload, as an application has them
+	of       *byte      // the frame that lies in packet
 	sequence uint16
 }
 
