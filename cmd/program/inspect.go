@@ -14,9 +14,9 @@ import (
 )
 
 func (p *program) inspectCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, lint bool
 	c := &cobra.Command{
-		Use:     "inspect FILE",
+		Use:     "inspect [--lint] FILE",
 		GroupID: groupFiles,
 		Short:   "show what a sealed file shows to everybody",
 		Long: `Show what a sealed file shows to somebody without any key: tracks, timing, sizes,
@@ -24,7 +24,12 @@ the suite, and the key IDs with their counters.
 
 None of it is authenticated: only open can tell that a file is as it was sealed. The
 exit status is 0 for damaged files, too; whether one is complete is in the report.
-Of an epoch's number a key ID holds the low 8 bits.`,
+Of an epoch's number a key ID holds the low 8 bits.
+
+With --lint, FILE is a recording in clear, and what is shown is what of it breaks in
+live, encrypted media, and what to change. The exit status is 1 if there is anything.`,
+		Example: `  chanseal inspect talk.sealed.mkv
+  chanseal inspect --lint talk.h264`,
 		Args: exactArgs("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			in, err := p.openInput(c.Context(), args[0])
@@ -32,6 +37,9 @@ Of an epoch's number a key ID holds the low 8 bits.`,
 				return err
 			}
 			defer in.Close()
+			if lint {
+				return p.lint(in, asJSON)
+			}
 			shown := p.progress(in, "inspecting")
 			got, err := sealedfile.Inspect(shown)
 			shown.done()
@@ -46,6 +54,7 @@ Of an epoch's number a key ID holds the low 8 bits.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&lint, "lint", false, "tell what of a recording in clear breaks in live media")
 	return c
 }
 
