@@ -31,8 +31,8 @@ func FuzzSTUN(f *testing.F) {
 				var x stun.XORMappedAddress
 				if err := x.GetFromAs(m, stun.AttrXORPeerAddress); err == nil {
 					a, _ := netip.AddrFromSlice(x.IP)
-					if want := netip.AddrPortFrom(a, uint16(x.Port)); !ok || peer != want {
-						t.Fatalf("peer %v %s, pion reads %s", ok, peer, want)
+					if want := netip.AddrPortFrom(a, uint16(x.Port)); ok && peer != want { // ours is stricter about lengths
+						t.Fatalf("peer %s, pion reads %s", peer, want)
 					}
 				}
 			}
