@@ -21,6 +21,9 @@ func (k *SealKey) SealBatch(frames []Frame) (failed int) {
 		n := k.header.len(first+uint64(i)) + len(frames[i].Src) + k.suite.overhead
 		return n, n
 	})
+	if box.runs() {
+		return k.sealRuns(box, frames, first)
+	}
 	for i := range frames {
 		f := &frames[i]
 		if f.Err = k.sealBatched(box, f, first+uint64(i)); f.Err != nil {
@@ -75,6 +78,9 @@ func (k *OpenKey) OpenBatch(frames []Frame) (failed int) {
 		}
 		return most, most
 	})
+	if box := k.box.Load(); box != nil && box.runs() {
+		return k.openRuns(frames)
+	}
 	for i := range frames {
 		f := &frames[i]
 		if f.Dst, f.Err = k.Open(f.Dst, f.Src, f.AAD); f.Err != nil {
@@ -98,7 +104,7 @@ const batchOverlapMessage = "cipher: the Dst of a batch element overlaps another
 // cut in order out of one or two buffers, as they come in practice, are seen through
 // in one pass.
 func checkBatch(frames []Frame, result func(i int) (least, most int)) {
-	if disjointInOrder(frames, result) {
+	if disjointInOrder(frames, result) || len(frames) <= sortAtMost && disjointSorted(frames, result) {
 		return
 	}
 	for i := range frames {
@@ -126,6 +132,57 @@ func disjointInOrder(frames []Frame, result func(i int) (least, most int)) bool 
 		reads.add(frames[i].AAD)
 	}
 	return writes.end <= reads.begin || reads.end <= writes.begin
+}
+
+// sortAtMost is the longest batch whose rooms are sorted, in an array on the stack.
+const sortAtMost = 32
+
+// disjointSorted reports whether the rooms, sorted by where they lie, are apart from
+// each other and from all that is read. False means only: look closer.
+func disjointSorted(frames []Frame, result func(i int) (least, most int)) bool {
+	var buf [sortAtMost]reach
+	rooms := buf[:0]
+	for i := range frames {
+		var r reach
+		if r.add(roomOf(frames, i, result)); r.end == 0 {
+			continue
+		}
+		at := len(rooms)
+		rooms = append(rooms, r)
+		for ; at > 0 && rooms[at-1].begin > r.begin; at-- {
+			rooms[at] = rooms[at-1]
+		}
+		rooms[at] = r
+	}
+	for i := 1; i < len(rooms); i++ {
+		if rooms[i].begin < rooms[i-1].end {
+			return false
+		}
+	}
+	for i := range frames {
+		if meets(rooms, frames[i].Src) || meets(rooms, frames[i].AAD) {
+			return false
+		}
+	}
+	return true
+}
+
+// meets reports whether b shares a byte with one of the rooms, which are sorted and
+// apart.
+func meets(rooms []reach, b []byte) bool {
+	if len(b) == 0 {
+		return false
+	}
+	begin := start(b)
+	low, high := 0, len(rooms)
+	for low < high { // for the first room that ends behind begin
+		if mid := (low + high) / 2; rooms[mid].end <= begin {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low < len(rooms) && rooms[low].begin < begin+uintptr(len(b))
 }
 
 // reach is the part of memory between the first and the last of some slices.

@@ -1,0 +1,271 @@
+package cipher
+
+import (
+	"crypto/subtle"
+	"runtime"
+
+	"github.com/chanseal/chanseal/cipher/internal/engine"
+)
+
+// A batch goes through the engine in runs of a few frames, so that one frame's
+// instructions fill the time in which another's wait for each other.
+//
+// What the engine is given of a run lies in arrays on the stack. They are filled by
+// index: what is stored through a pointer would count as escaping. And field by field,
+// for the sake of the kernels' loads (see the engine's gcmJob).
+const (
+	runFrames = 8
+	// runAAD is the most bytes of header and additional data of a frame that goes
+	// along in a run; one with more is sealed or opened by itself.
+	runAAD = 48
+)
+
+// runs reports whether the core gains from runs of frames.
+func (b *keyBox) runs() bool { return b.gcm != nil || b.ctr != nil && b.ctr.mac.wide == nil }
+
+// fits reports whether f can go along in a run.
+func (f *Frame) fits() bool { return len(f.AAD) <= runAAD-MaxHeader && uint64(len(f.Src)) <= maxFrame }
+
+// joinAAD is header ‖ aad, put together in buf if need be.
+func joinAAD(buf *[runAAD]byte, header, aad []byte) []byte {
+	if len(aad) == 0 {
+		return header
+	}
+	n := copy(buf[:], header)
+	return buf[:n+copy(buf[n:], aad)]
+}
+
+// sealRuns seals frames under the counters from first on.
+func (k *SealKey) sealRuns(box *keyBox, frames []Frame, first uint64) (failed int) {
+	for len(frames) > 0 {
+		n := min(len(frames), runFrames)
+		if box.gcm != nil {
+			failed += k.sealRunGCM(box, frames[:n], first)
+		} else {
+			failed += k.sealRunCTR(box, frames[:n], first)
+		}
+		frames, first = frames[n:], first+uint64(n)
+	}
+	runtime.KeepAlive(box)
+	return failed
+}
+
+// lay makes room for a sealed frame behind its Dst and writes the header there. It
+// returns header and text with the tag; none if there is nothing to be done about f any
+// more, since it failed or was sealed by itself.
+func (k *SealKey) lay(box *keyBox, f *Frame, ctr uint64) (header, body []byte) {
+	if !f.fits() {
+		f.Err = k.sealBatched(box, f, ctr)
+		return nil, nil
+	}
+	if f.Err = k.spend(len(f.Src)); f.Err != nil {
+		return nil, nil
+	}
+	size := k.header.len(ctr)
+	whole, out := extend(f.Dst, size+len(f.Src)+k.suite.overhead, f.Src, f.AAD)
+	k.header.put(out, ctr)
+	f.Dst = whole
+	return out[:size], out[size:]
+}
+
+func (k *SealKey) sealRunGCM(box *keyBox, frames []Frame, first uint64) (failed int) {
+	var jobs [runFrames]engine.GCMFrame
+	var aads [runFrames][runAAD]byte
+	n, c := 0, box.gcm
+	for i := range frames {
+		f, ctr := &frames[i], first+uint64(i)
+		header, body := k.lay(box, f, ctr)
+		if header == nil {
+			failed += f.failed()
+			continue
+		}
+		jobs[n].Key = &c.gcm
+		jobs[n].Dst = body
+		jobs[n].Src = f.Src
+		jobs[n].AAD = joinAAD(&aads[n], header, f.AAD)
+		jobs[n].Hi = c.salt.hi
+		jobs[n].Lo = c.salt.lo ^ ctr
+		n++
+	}
+	engine.SealBatch(jobs[:n])
+	return failed
+}
+
+func (k *SealKey) sealRunCTR(box *keyBox, frames []Frame, first uint64) (failed int) {
+	var macs [runFrames]engine.MAC
+	var heads [runFrames][macHead]byte
+	var aads [runFrames][runAAD]byte
+	n, c := 0, box.ctr
+	for i := range frames {
+		f, ctr := &frames[i], first+uint64(i)
+		header, body := k.lay(box, f, ctr)
+		if header == nil {
+			failed += f.failed()
+			continue
+		}
+		text, lo := body[:len(f.Src)], c.salt.lo^ctr
+		c.stream.XOR(text, f.Src, c.salt.hi, lo)
+		aad := joinAAD(&aads[n], header, f.AAD)
+		putMACHead(&heads[n], c.mac.tag, c.salt.hi, lo, aad, text)
+		macs[n].Key, macs[n].A, macs[n].B, macs[n].C = &c.mac.narrow, heads[n][:], aad, text
+		n++
+	}
+	engine.SumBatch(macs[:n])
+	for i := range macs[:n] {
+		text := macs[i].C // its capacity has room for the tag
+		copy(text[len(text):len(text)+c.mac.tag], macs[i].Out[:])
+	}
+	return failed
+}
+
+func (f *Frame) failed() int {
+	if f.Err != nil {
+		return 1
+	}
+	return 0
+}
+
+// openRuns opens frames in runs. Those of a run are opened side by side, and then let
+// through the replay window one after the other: what an earlier one changes is seen
+// by a later one, as if each had been opened by itself.
+func (k *OpenKey) openRuns(frames []Frame) (failed int) {
+	for len(frames) > 0 {
+		n := 0
+		for n < min(len(frames), runFrames) && frames[n].fits() {
+			n++
+		}
+		if n == 0 {
+			f := &frames[0]
+			f.Dst, f.Err = k.Open(f.Dst, f.Src, f.AAD)
+			failed += f.failed()
+			frames = frames[1:]
+			continue
+		}
+		run := frames[:n]
+		switch box := k.box.Load(); {
+		case box == nil: // ended in the meantime
+			for i := range run {
+				run[i].Dst, run[i].Err = k.Open(run[i].Dst, run[i].Src, run[i].AAD)
+				failed += run[i].failed()
+			}
+		case box.gcm != nil:
+			failed += k.openRunGCM(run)
+		default:
+			failed += k.openRunCTR(run)
+		}
+		frames = frames[n:]
+	}
+	return failed
+}
+
+// part is what is known of a frame of a run before it is opened.
+type part struct {
+	ctr uint64
+	out []byte // where its text goes; nil: it is refused
+}
+
+// look is begin for a frame of a run, whose room it makes, too. A replay that it does
+// not see yet is seen by admit; one that it sees is one later, too.
+func (k *OpenKey) look(f *Frame) (box *keyBox, p part, size int) {
+	if box, p.ctr, size, f.Err = k.begin(f.Src); f.Err != nil {
+		return nil, part{}, 0
+	}
+	_, p.out = extend(f.Dst, len(f.Src)-size-k.suite.overhead, f.Src, f.AAD)
+	return box, p, size
+}
+
+// admit decides about a frame that was opened, or not.
+func (k *OpenKey) admit(f *Frame, p part, ok bool) (failed int) {
+	switch {
+	case k.box.Load() == nil: // the failures in front of it, or Retire, ended the key
+		f.Err = k.gone()
+	case !k.window.peek(p.ctr):
+		f.Err = ErrReplayed
+	case !ok:
+		f.Err = k.failed()
+	case !k.window.commit(p.ctr):
+		f.Err = ErrReplayed
+	case cap(f.Dst)-len(f.Dst) >= len(p.out):
+		f.Dst = f.Dst[:len(f.Dst)+len(p.out)]
+		return 0
+	default: // the room is new
+		f.Dst = append(f.Dst, p.out...)
+		return 0
+	}
+	clear(p.out)
+	return 1
+}
+
+func (k *OpenKey) openRunGCM(frames []Frame) (failed int) {
+	var jobs [runFrames]engine.GCMFrame
+	var aads [runFrames][runAAD]byte
+	var parts [runFrames]part
+	n := 0
+	for i := range frames {
+		f := &frames[i]
+		box, p, size := k.look(f)
+		if box == nil {
+			failed++
+			continue
+		}
+		c := box.gcm
+		parts[i].ctr, parts[i].out = p.ctr, p.out
+		jobs[n].Key = &c.gcm
+		jobs[n].Dst = p.out
+		jobs[n].Src = f.Src[size:]
+		jobs[n].AAD = joinAAD(&aads[n], f.Src[:size], f.AAD)
+		jobs[n].Hi = c.salt.hi
+		jobs[n].Lo = c.salt.lo ^ p.ctr
+		n++
+	}
+	engine.OpenBatch(jobs[:n])
+	n = 0
+	for i := range frames {
+		if f := &frames[i]; f.Err == nil {
+			failed += k.admit(f, parts[i], jobs[n].OK)
+			n++
+		}
+	}
+	return failed
+}
+
+func (k *OpenKey) openRunCTR(frames []Frame) (failed int) {
+	var macs [runFrames]engine.MAC
+	var heads [runFrames][macHead]byte
+	var aads [runFrames][runAAD]byte
+	var parts [runFrames]part
+	var c *ctrHMACCore
+	n := 0
+	for i := range frames {
+		f := &frames[i]
+		box, p, size := k.look(f)
+		if box == nil {
+			failed++
+			continue
+		}
+		c = box.ctr
+		parts[i].ctr, parts[i].out = p.ctr, p.out
+		text := f.Src[size : len(f.Src)-c.mac.tag]
+		aad := joinAAD(&aads[n], f.Src[:size], f.AAD)
+		putMACHead(&heads[n], c.mac.tag, c.salt.hi, c.salt.lo^p.ctr, aad, text)
+		macs[n].Key, macs[n].A, macs[n].B, macs[n].C = &c.mac.narrow, heads[n][:], aad, text
+		n++
+	}
+	engine.SumBatch(macs[:n])
+	n = 0
+	for i := range frames {
+		f := &frames[i]
+		if f.Err != nil {
+			continue
+		}
+		// Nothing is decrypted that did not authenticate.
+		text := macs[n].C
+		ok := subtle.ConstantTimeCompare(macs[n].Out[:c.mac.tag], f.Src[len(f.Src)-c.mac.tag:]) == 1
+		if ok {
+			c.stream.XOR(parts[i].out, text, c.salt.hi, c.salt.lo^parts[i].ctr)
+		}
+		failed += k.admit(f, parts[i], ok)
+		n++
+	}
+	return failed
+}
