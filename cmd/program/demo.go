@@ -39,6 +39,7 @@ func demoSteps() []demoStep {
 		{"forget the first epoch", (*demo).forget},
 		{"issue a channel key, and let its holder in until the end of service", (*demo).door},
 		{"go through a firewall by the cloud proxy, which cannot open a frame", (*demo).relay},
+		{"send it live, through two gateways", (*demo).live},
 		{"measure what sealing costs", (*demo).measure},
 	}
 }
