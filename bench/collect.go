@@ -61,7 +61,7 @@ func (j *job) result() Result {
 	row := Result{
 		Suite: j.pair.Name, Op: j.op, Size: j.size, NS: rounded(f.median), Allocs: int(j.allocs), Bytes: int(j.bytes),
 		Batch: j.batch, Cores: j.cores, Low: rounded(f.low), High: rounded(f.high), Overhead: rounded(j.overhead),
-		CPU: rounded(median(j.cpu)), Noise: math.Round(max(f.noise, median(j.waited))*1e4) / 1e4,
+		CPU: rounded(median(j.cpu)), Noise: math.Round(max(f.noise, j.waited())*1e4) / 1e4,
 	}
 	row.Noisy = row.Noise > NoisyAbove
 	for _, ns := range j.ns {

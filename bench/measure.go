@@ -69,11 +69,13 @@ type job struct {
 	batch   int
 	cores   int
 
-	ns, cpu, waited []float64
-	hist            *hdrhistogram.Histogram
-	allocs, bytes   uint64
-	overhead        float64
-	failed          error
+	ns, cpu       []float64
+	wall          time.Duration // of all windows and all cores
+	used          time.Duration // CPU time in them
+	hist          *hdrhistogram.Histogram
+	allocs, bytes uint64
+	overhead      float64
+	failed        error
 }
 
 // Measure measures. It sets GOMAXPROCS while it runs, so nothing else should. What
@@ -323,6 +325,7 @@ func (j *job) window(a *arena, d time.Duration, round int, clockCost time.Durati
 	if err := s.step(&m); err != nil { // warm-up
 		return err
 	}
+	cpuBegun := cpuTime()
 	m = meter{origin: time.Now()}
 	timed := d
 	if s.each != nil {
@@ -333,7 +336,9 @@ func (j *job) window(a *arena, d time.Duration, round int, clockCost time.Durati
 			return err
 		}
 	}
-	j.add(&m, 1)
+	j.add(&m)
+	j.wall += time.Since(m.origin)
+	j.used += cpuTime() - cpuBegun
 	if s.each == nil {
 		return nil
 	}
@@ -412,14 +417,20 @@ func (j *job) once(s *session) error {
 	return nil
 }
 
-// add takes the figures of a window on n cores.
-func (j *job) add(m *meter, n int) {
+// add takes the figures of a window.
+func (j *job) add(m *meter) {
 	frames := float64(m.frames)
 	j.ns = append(j.ns, m.perFrame())
 	j.cpu = append(j.cpu, float64(m.cpu.Nanoseconds())/frames)
-	if wall := float64(m.busy) * float64(n); hasCPUTime && wall > 0 {
-		j.waited = append(j.waited, max(0, 1-float64(m.cpu)/wall))
+}
+
+// waited is the part of the windows in which the process, which was never idle, had no
+// CPU: also between blocks, where the system likes to take it away.
+func (j *job) waited() float64 {
+	if !hasCPUTime || j.wall <= 0 {
+		return 0
 	}
+	return max(0, 1-float64(j.used)/float64(j.wall))
 }
 
 // parallel measures on several cores at once, each with keys and memory of its own.
@@ -459,6 +470,8 @@ func (j *job) parallel(d time.Duration) error {
 	for _, m := range meters {
 		all.frames += m.frames
 	}
-	j.add(&all, j.cores)
+	j.add(&all)
+	j.wall += all.busy * time.Duration(j.cores)
+	j.used += all.cpu
 	return nil
 }
