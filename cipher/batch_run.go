@@ -142,7 +142,8 @@ func (k *OpenKey) openRuns(frames []Frame) (failed int) {
 			continue
 		}
 		run := frames[:n]
-		switch box := k.box.Load(); {
+		box := k.box.Load()
+		switch {
 		case box == nil: // ended in the meantime
 			for i := range run {
 				run[i].Dst, run[i].Err = k.Open(run[i].Dst, run[i].Src, run[i].AAD)
@@ -153,6 +154,8 @@ func (k *OpenKey) openRuns(frames []Frame) (failed int) {
 		default:
 			failed += k.openRunCTR(run)
 		}
+		// Or Retire in the middle of a run would have the finalizer wipe what it uses.
+		runtime.KeepAlive(box)
 		frames = frames[n:]
 	}
 	return failed
