@@ -34,15 +34,16 @@ type Server struct {
 	verifiers map[string]*verifier // by App ID in lower case
 	apps      map[uint32]bool
 
-	pollers []*poller
-	relays  sync.Map // relay address -> *relay
-	doors   []*door
-	fronts  []*front
-	turn    *turn.Server
-	socks   *socksServer
-	certs   tls.Certificate
-	others  *otherRelays
-	stray   atomic.Uint64 // packets that belong to nobody
+	pollers  []*poller
+	relays   sync.Map // relay address -> *relay
+	reserved sync.Map // port -> *time.Timer: the odd one above an even one
+	doors    []*door
+	fronts   []*front
+	turn     *turn.Server
+	socks    *socksServer
+	certs    tls.Certificate
+	others   *otherRelays
+	stray    atomic.Uint64 // packets that belong to nobody
 
 	listening []Listening
 	closers   []func()

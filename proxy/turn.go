@@ -187,7 +187,10 @@ func (s *Server) newRelay(h holder, over string, v6 bool, port uint16) (*relay, 
 	// A port of the range may be in use by another program: it is put back last.
 	for tries := 0; ; tries++ {
 		p := port
-		if p != 0 {
+		if t, kept := s.reserved.LoadAndDelete(p); kept { // taken already
+			t.(*time.Timer).Stop()
+			err = nil
+		} else if p != 0 {
 			err = s.ports.takeThis(p)
 		} else {
 			p, err = s.ports.take()
@@ -230,8 +233,14 @@ func (s *Server) evenPort() (uint16, error) {
 		if err != nil {
 			return 0, err
 		}
-		if p%2 == 0 {
+		if next := p + 1; p%2 == 0 && s.ports.takeThis(next) == nil {
 			s.ports.give(p)
+			// Kept for the RESERVATION-TOKEN that may follow (RFC 8656, Section 7.2).
+			s.reserved.Store(next, time.AfterFunc(30*time.Second, func() {
+				if _, ok := s.reserved.LoadAndDelete(next); ok {
+					s.ports.give(next)
+				}
+			}))
 			return p, nil
 		}
 		odd = append(odd, p)
