@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"github.com/chanseal/chanseal/cipher"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -24,12 +25,12 @@ func (p *program) versionCommand() *cobra.Command {
 			}
 			fmt.Fprintf(p.stdout, "chanseal %s %s %s\n", v.Version, v.Platform, v.Go)
 			if withCPU {
-				fmt.Fprintf(p.stdout, "cpu %s\n", strings.Join(v.CPU, " "))
+				fmt.Fprintf(p.stdout, "cpu %s\nengine %s\n", strings.Join(v.CPU, " "), v.Engine)
 			}
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&withCPU, "cpu", false, "also what the CPU has that speeds up ciphers")
+	c.Flags().BoolVar(&withCPU, "cpu", false, "also what the CPU has that speeds up ciphers, and the AES engine in use")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -39,6 +40,7 @@ type versionJSON struct {
 	Go       string   `json:"go"`
 	Platform string   `json:"platform"`
 	CPU      []string `json:"cpu,omitempty"`
+	Engine   string   `json:"engine,omitempty"`
 }
 
 func newVersion(withCPU bool) versionJSON {
@@ -47,7 +49,7 @@ func newVersion(withCPU bool) versionJSON {
 		v.Version = info.Main.Version
 	}
 	if withCPU {
-		v.CPU = cpuFeatures()
+		v.CPU, v.Engine = cpuFeatures(), cipher.Engine()
 	}
 	return v
 }
