@@ -301,24 +301,6 @@ func (o *otherRelays) watch() {
 	}
 }
 
-// set replaces the list of relays that are asked.
-func (o *otherRelays) set(addresses []string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	clear(o.refs)
-	for _, r := range o.srv.cfg.Relays {
-		o.refs[r.Address] = true
-	}
-	for _, a := range addresses {
-		o.refs[a] = true
-	}
-	for a := range o.up {
-		if !o.refs[a] {
-			delete(o.up, a)
-		}
-	}
-}
-
 // check asks every relay, at the same time.
 func (o *otherRelays) check() {
 	o.mu.Lock()

@@ -15,9 +15,6 @@ const (
 	twoByteProfile = 0x1000 // the low 4 bits are the application's
 )
 
-// extensionRoom is the most by which appendSequence makes a header longer.
-const extensionRoom = 8
-
 // appendSequence appends a packet's RTP header with the element added. It reports false
 // if the header has an extension of another kind.
 func appendSequence(dst, head []byte, seq uint16) ([]byte, bool) {

@@ -188,7 +188,6 @@ type sysWrite struct {
 	size  uint32
 
 	rows, done int
-	sent       int
 	errno      syscall.Errno
 }
 

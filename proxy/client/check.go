@@ -147,10 +147,9 @@ func fetchRows(ctx context.Context, host, port string, conf *tls.Config) ([]prox
 func checkRow(ctx context.Context, row proxy.Row, conf *tls.Config) CheckedRow {
 	out := CheckedRow{Row: row}
 	type result struct {
-		port   uint16
-		rtt    time.Duration
-		err    error
-		banner string
+		port uint16
+		rtt  time.Duration
+		err  error
 	}
 	var mu sync.Mutex
 	var results []result

@@ -273,10 +273,9 @@ type Conn struct {
 	done chan struct{}
 	once sync.Once
 
-	mu    sync.RWMutex
-	p     *path
-	read  time.Time // deadline
-	moved chan struct{}
+	mu   sync.RWMutex
+	p    *path
+	read time.Time // deadline
 }
 
 var _ net.PacketConn = (*Conn)(nil)
