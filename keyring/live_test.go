@@ -625,7 +625,6 @@ func TestConcurrentUse(t *testing.T) {
 	ctx := t.Context()
 	m, ring, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 500}})
 	other := must(reopen(t, m).Channel(ctx, "stage"))(t)
-	// A goroutine may fall far behind between sealing and opening.
 	live := receiver(t, other, keyring.ReceiverOptions{Window: cipher.MaxWindow})
 	archive := receiver(t, ch, keyring.ReceiverOptions{Archive: true, Window: cipher.MaxWindow})
 	senders := []*keyring.Sender{sender(t, ch), sender(t, other)}
@@ -654,9 +653,17 @@ func TestConcurrentUse(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// A goroutine that is held up between sealing and opening must not fall out of the
+	// window: the other one of the same Sender waits for it.
+	var rounds [4]atomic.Int64
 	for i := range 4 {
 		s := senders[i%2]
 		until(func() {
+			if rounds[i].Load() > rounds[(i+2)%4].Load()+cipher.MaxWindow/4 {
+				runtime.Gosched()
+				return
+			}
+			defer rounds[i].Add(1)
 			sealed, err := s.Seal(nil, []byte("frame"), nil)
 			expect(err, keyring.ErrClosed)
 			if err != nil {
