@@ -42,6 +42,7 @@ func (k *SealKey) sealBatched(box *keyBox, f *Frame, ctr uint64) error {
 	}
 	size := k.header.len(ctr)
 	whole, out := extend(f.Dst, size+len(f.Src)+k.suite.overhead, f.Src, f.AAD)
+	k.header.putApart(out, ctr)
 	n, err := k.sealTo(box, out, f.Src, f.AAD, ctr, size)
 	if err != nil {
 		return err

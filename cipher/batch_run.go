@@ -63,7 +63,7 @@ func (k *SealKey) lay(box *keyBox, f *Frame, ctr uint64) (header, body []byte) {
 	}
 	size := k.header.len(ctr)
 	whole, out := extend(f.Dst, size+len(f.Src)+k.suite.overhead, f.Src, f.AAD)
-	k.header.put(out, ctr)
+	k.header.putApart(out, ctr)
 	f.Dst = whole
 	return out[:size], out[size:]
 }

@@ -122,6 +122,20 @@ func newHeaderTemplate(kid KeyID) headerTemplate {
 	return t
 }
 
+// putApart is put for a dst whose first 17 bytes are free to be written, header or
+// not, which spares it copying a few bytes at a time. Others it leaves to put.
+func (t *headerTemplate) putApart(dst []byte, ctr uint64) {
+	m := extendedSize(ctr)
+	if len(dst) < MaxHeader || m == 0 {
+		t.put(dst, ctr)
+		return
+	}
+	dst = dst[:MaxHeader]
+	*(*[9]byte)(dst) = t.bytes
+	dst[0] |= ctrExtended | byte(m-1)
+	binary.BigEndian.PutUint64(dst[t.size:t.size+8], ctr<<(64-8*m))
+}
+
 // len is the length of the header with this counter.
 func (t *headerTemplate) len(ctr uint64) int { return t.size + extendedSize(ctr) }
 

@@ -69,6 +69,7 @@ func (k *SealKey) Seal(dst, frame, aad []byte) ([]byte, error) {
 	}
 	size := k.header.len(ctr)
 	whole, out := extend(dst, size+len(frame)+k.suite.overhead, frame, aad)
+	k.header.putApart(out, ctr)
 	n, err := k.sealTo(box, out, frame, aad, ctr, size)
 	if err != nil {
 		return dst, err
@@ -98,6 +99,7 @@ func (k *SealKey) SealInPlace(buf []byte, off, n int, aad []byte) ([]byte, error
 	}
 	size := k.header.len(ctr)
 	out := buf[off-size : off+n+k.suite.overhead]
+	k.header.put(out, ctr)
 	m, err := k.sealTo(box, out, buf[off:off+n], aad, ctr, size)
 	if err != nil {
 		return nil, err
@@ -116,10 +118,9 @@ func (k *SealKey) begin(n int) (ctr uint64, err error) {
 	return ctr, k.spend(n)
 }
 
-// sealTo writes header, ciphertext and tag to out and returns their length. src is
-// out[size:] or does not overlap out.
+// sealTo writes ciphertext and tag to out, behind a header of size bytes, and returns
+// the length of all. src is out[size:] or does not overlap out.
 func (k *SealKey) sealTo(box *keyBox, out, src, aad []byte, ctr uint64, size int) (int, error) {
-	k.header.put(out, ctr)
 	n, err := box.seal(out[size:size+len(src)+k.suite.overhead], src, ctr, out[:size], aad)
 	runtime.KeepAlive(box)
 	if err != nil {
