@@ -2,6 +2,7 @@ package channelkey
 
 import (
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -30,24 +31,43 @@ func BenchmarkVerify(b *testing.B) {
 	b.Logf("the wide 007 inflates to %d bytes", len(unpack007(b, mint(b, wide.card))))
 	b.Run("op=verify/format=007-wide", func(b *testing.B) { benchmarkVerify(b, wide) })
 
-	b.Run("op=verify/format=jwt-hs256", func(b *testing.B) {
-		type claims struct {
-			Channel string `json:"channel"`
-			UID     uint32 `json:"uid"`
-			Service string `json:"service"`
-			jwt.RegisteredClaims
-		}
+	benchmarkJWT(b, "jwt-hs256", all[0].claim.at, &jwtClaims{Channel: "room", UID: 123, Service: "ACS"})
+	carries := &jwtClaims{Channel: wide.claim.Channel, UID: 2882341273}
+	for _, g := range wide.card.Services {
+		carries.Services = append(carries.Services, jwtService{g.Service.String(), g.Channel, string(g.User), g.Privileges})
+	}
+	benchmarkJWT(b, "jwt-hs256-wide", all[0].claim.at, carries)
+}
+
+// jwtClaims is what a web token says in place of a channel key. The wide one carries
+// the services and privileges of the wide 007.
+type jwtClaims struct {
+	Channel  string       `json:"channel"`
+	UID      uint32       `json:"uid"`
+	Service  string       `json:"service,omitempty"`
+	Services []jwtService `json:"services,omitempty"`
+	jwt.RegisteredClaims
+}
+
+type jwtService struct {
+	Service    string          `json:"service"`
+	Channel    string          `json:"channel,omitempty"`
+	User       string          `json:"user,omitempty"`
+	Privileges []PrivilegeLife `json:"privileges"`
+}
+
+func benchmarkJWT(b *testing.B, name string, now func() time.Time, c *jwtClaims) {
+	b.Run("op=verify/format="+name, func(b *testing.B) {
 		key := []byte(testCert)
-		c := claims{Channel: "room", UID: 123, Service: "ACS"}
 		c.ExpiresAt = jwt.NewNumericDate(at(3600))
 		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(key)
 		if err != nil {
 			b.Fatal(err)
 		}
-		parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithTimeFunc(all[0].claim.at))
+		parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithTimeFunc(now))
 		b.ReportAllocs()
 		for b.Loop() {
-			var got claims
+			var got jwtClaims
 			if _, err := parser.ParseWithClaims(token, &got, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
 				b.Fatal(err)
 			}

@@ -16,7 +16,7 @@ const (
 // huffman decodes one canonical prefix code (RFC 1951, Section 3.2.2): codes of up to
 // fastBits by one look into a table, longer ones bit by bit.
 type huffman struct {
-	fast    [1 << fastBits]uint16 // symbol<<4 | length; 0: longer, or no code
+	fast    [1 << fastBits]uint16 // symbol<<6 | length; 0: longer, or no code
 	count   [maxCodeBits + 1]uint16
 	symbols [288]uint16 // in the order of their codes
 }
@@ -25,14 +25,13 @@ type huffman struct {
 // reports false for a code that is over-subscribed, or incomplete other than one
 // code of one bit, or none.
 func (h *huffman) build(lengths []uint8) bool {
-	var used [288]uint16
-	n := 0
+	used := make([]uint16, 0, 288)
 	for symbol, size := range lengths {
-		if used[n] = uint16(symbol); size != 0 {
-			n++
+		if size != 0 {
+			used = append(used, uint16(symbol))
 		}
 	}
-	return h.buildUsed(lengths, used[:n])
+	return h.buildUsed(lengths, used)
 }
 
 // buildUsed is build for who knows already which symbols have a length.
@@ -67,7 +66,7 @@ func (h *huffman) buildUsed(lengths []uint8, used []uint16) bool {
 		copy(h.fast[1<<(n-1):1<<n], h.fast[:1<<(n-1)])
 		for range h.count[n] {
 			reversed := bits.Reverse16(uint16(code)) >> (16 - n)
-			h.fast[reversed] = h.symbols[index]<<4 | uint16(n)
+			h.fast[reversed] = h.symbols[index]<<6 | uint16(n)
 			code++
 			index++
 		}
@@ -129,13 +128,13 @@ func (b *bitReader) symbol(h *huffman) (int, bool) {
 		b.fill()
 	}
 	if e := h.fast[b.acc&(1<<fastBits-1)]; e != 0 {
-		n := uint(e & 15)
+		n := uint(e & 63)
 		if n > b.n {
 			return 0, false
 		}
 		b.acc >>= n
 		b.n -= n
-		return int(e >> 4), true
+		return int(e >> 6), true
 	}
 	code, first, index := 0, 0, 0
 	for n := uint(1); n <= maxCodeBits && n <= b.n; n++ {

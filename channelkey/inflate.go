@@ -27,8 +27,8 @@ type inflater struct {
 	out                 []byte
 	start, max          int // of the stream in out
 	literals, distances huffman
-	lengths             [maxLiterals + maxDistances]uint8
-	used                [maxLiterals + maxDistances + 1]uint16
+	lengths             [maxLiterals + maxDistances]uint8      // of codes, as far as they are used
+	used                [maxLiterals + maxDistances + 1]uint16 // the symbols that have a code
 }
 
 var inflaters = sync.Pool{New: func() any { return new(inflater) }}
@@ -119,11 +119,19 @@ func (f *inflater) codes() bool {
 		}
 		first[symbol] = uint8(v)
 	}
-	if !f.literals.build(first[:]) {
+	m := 0
+	for symbol, size := range first {
+		if f.used[m] = uint16(symbol); size != 0 {
+			m++
+		}
+	}
+	if !f.literals.buildUsed(first[:], f.used[:m]) {
 		return false
 	}
-	used, literalsUsed := 0, -1       // how many lengths are not 0, in all and of literals
-	acc, have := f.bits.acc, f.bits.n // in registers
+	used, literalsUsed := 0, -1 // how many lengths are not 0, in all and of literals
+	acc, have := f.bits.acc, f.bits.n
+	table := &f.literals.fast
+	before := uint16(0) // the length before
 	for i := 0; i < literals+distances; {
 		// A code for lengths has at most 7 bits, so the table holds all of it, and at
 		// most 7 more follow.
@@ -132,8 +140,8 @@ func (f *inflater) codes() bool {
 			f.bits.fill()
 			acc, have = f.bits.acc, f.bits.n
 		}
-		e := f.literals.fast[acc&(1<<fastBits-1)]
-		symbol, size := e>>4, uint(e&15)
+		e := table[acc&(1<<fastBits-1)]
+		symbol, size := e>>6, uint(e&63)
 		if size == 0 || size > have {
 			return false
 		}
@@ -147,16 +155,17 @@ func (f *inflater) codes() bool {
 			if f.used[used] = uint16(i); symbol != 0 {
 				used++
 			}
+			before = symbol
 			i++
 			continue
 		}
-		value, base, extra := uint8(0), 3, uint(3)
+		value, base, extra := uint16(0), 3, uint(3) // a value of at most 15
 		switch symbol {
 		case 16:
 			if i == 0 {
 				return false
 			}
-			value, extra = f.lengths[i-1], 2
+			value, extra = before, 2
 		case 18:
 			base, extra = 11, 7
 		}
@@ -166,8 +175,7 @@ func (f *inflater) codes() bool {
 		}
 		acc >>= extra
 		have -= extra
-		if value == 0 {
-			clear(f.lengths[i : i+repeat])
+		if before = value; value == 0 {
 			i += repeat
 			continue
 		}
@@ -175,7 +183,7 @@ func (f *inflater) codes() bool {
 			if i == literals && literalsUsed < 0 {
 				literalsUsed = used
 			}
-			f.lengths[i], f.used[used] = value, uint16(i)
+			f.lengths[i], f.used[used] = uint8(value), uint16(i)
 			used++
 			i++
 		}
@@ -187,7 +195,8 @@ func (f *inflater) codes() bool {
 	for n := range f.used[literalsUsed:used] {
 		f.used[literalsUsed+n] -= uint16(literals)
 	}
-	return f.lengths[256] != 0 && // without an end it would never end
+	_, ends := slices.BinarySearch(f.used[:literalsUsed], 256)
+	return ends && // without an end it would never end
 		f.literals.buildUsed(f.lengths[:literals], f.used[:literalsUsed]) &&
 		f.distances.buildUsed(f.lengths[literals:literals+distances], f.used[literalsUsed:used])
 }
@@ -203,6 +212,9 @@ var (
 // maxCopy is the longest copy of DEFLATE, in bytes.
 const maxCopy = 258
 
+// isLiteral reports that an entry of a table is there and its symbol is below 256.
+func isLiteral(e uint16) bool { return e-1 < 256<<6-1 }
+
 // fast reads symbols with the bits in registers, as long as the next eight bytes of the
 // stream are there, the longest copy fits, and codes are short. It stops before anything
 // else, which it leaves to compressed, and reports whether the block has ended.
@@ -210,30 +222,37 @@ func (f *inflater) fast(literals, distances *huffman) (end bool) {
 	const mask = 1<<fastBits - 1
 	src, at, acc, n := f.bits.src, f.bits.at, f.bits.acc, f.bits.n
 	out, pos := f.out[:cap(f.out)], len(f.out)
-	limit := min(len(out)-8, f.max) - maxCopy
+	limit := min(len(out)-8, f.max) - maxCopy - 2 // two literals before the copy
 	for pos <= limit && len(src)-at >= 8 {
 		if n < 56 { // the bits above n may be there already: they are the same
 			acc |= binary.LittleEndian.Uint64(src[at:]) << n
 			at += int((63 - n) >> 3)
 			n |= 56
 		}
+		// Two literals of at most 9 bits leave enough for a copy.
 		e := literals.fast[acc&mask]
-		if e-1 < 256<<4-1 { // a literal: the table has it, and it is below 256
-			out[pos] = byte(e >> 4)
+		if isLiteral(e) {
+			out[pos] = byte(e >> 6)
 			pos++
-			acc >>= e & 15
-			n -= uint(e & 15)
-			if e = literals.fast[acc&mask]; e-1 < 256<<4-1 && pos < limit {
-				out[pos] = byte(e >> 4)
+			acc >>= e & 63
+			n -= uint(e & 63)
+			if e = literals.fast[acc&mask]; isLiteral(e) {
+				out[pos] = byte(e >> 6)
 				pos++
-				acc >>= e & 15
-				n -= uint(e & 15)
+				acc >>= e & 63
+				n -= uint(e & 63)
+				if e = literals.fast[acc&mask]; isLiteral(e) {
+					out[pos] = byte(e >> 6)
+					pos++
+					acc >>= e & 63
+					n -= uint(e & 63)
+					continue
+				}
 			}
-			continue
 		}
 		// A copy takes at most 9+5+9+13 bits.
-		a, left := acc>>(e&15), n-uint(e&15)
-		symbol := int(e>>4) - 257
+		a, left := acc>>(e&63), n-uint(e&63)
+		symbol := int(e>>6) - 257
 		if e == 0 || symbol >= len(lengthBase) {
 			break
 		}
@@ -246,13 +265,13 @@ func (f *inflater) fast(literals, distances *huffman) (end bool) {
 		a >>= extra
 		left -= extra
 		d := distances.fast[a&mask]
-		a >>= d & 15
-		left -= uint(d & 15)
-		if d == 0 || int(d>>4) >= len(distanceBase) {
+		a >>= d & 63
+		left -= uint(d & 63)
+		if d == 0 || int(d>>6) >= len(distanceBase) {
 			break
 		}
-		extra = uint(distanceExtra[d>>4])
-		distance := int(distanceBase[d>>4]) + int(a&(1<<extra-1))
+		extra = uint(distanceExtra[d>>6])
+		distance := int(distanceBase[d>>6]) + int(a&(1<<extra-1))
 		a >>= extra
 		left -= extra
 		from := pos - distance
