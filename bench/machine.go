@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/chanseal/chanseal/cipher"
 	"golang.org/x/sys/cpu"
 )
 
@@ -15,7 +16,7 @@ type Machine struct {
 	Cores      int      `json:"cores"`
 	GOMAXPROCS int      `json:"gomaxprocs"` // of all rows but those on several cores
 	Features   []string `json:"features"`   // what of the CPU the ciphers use
-	Tier       string   `json:"tier"`       // how wide its AES is
+	Tier       string   `json:"tier"`       // the AES engine of our suites: see cipher.Engine
 	OS         string   `json:"os"`
 	Arch       string   `json:"arch"`
 	Kernel     string   `json:"kernel,omitempty"`
@@ -29,11 +30,10 @@ type Machine struct {
 
 func thisMachine() Machine {
 	m := Machine{
-		CPU: cpuName(), Cores: runtime.NumCPU(), GOMAXPROCS: 1, Features: features(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		CPU: cpuName(), Cores: runtime.NumCPU(), GOMAXPROCS: 1, Features: features(), Tier: cipher.Engine(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 		Go: runtime.Version(), Version: "unknown", Revision: "unknown", Kernel: firstLine("/proc/sys/kernel/osrelease"),
 		GODEBUG: os.Getenv("GODEBUG"), ClockNS: float64(clockCost().Nanoseconds()),
 	}
-	m.Tier = tier()
 	if info, ok := debug.ReadBuildInfo(); ok {
 		const module = "github.com/chanseal/chanseal"
 		if info.Main.Path == module && info.Main.Version != "" {
@@ -54,21 +54,6 @@ func thisMachine() Machine {
 		}
 	}
 	return m
-}
-
-// tier is how wide the CPU's AES is. What a suite makes of it is the suite's business.
-func tier() string {
-	switch x, a := &cpu.X86, &cpu.ARM64; {
-	case x.HasAVX512VAES && x.HasAVX512VPCLMULQDQ && x.HasAVX512VBMI:
-		return "vaes-512"
-	case x.HasAVX512VAES && x.HasAVX512VPCLMULQDQ:
-		return "vaes-512 (no vbmi)"
-	case x.HasAES && x.HasPCLMULQDQ:
-		return "aes-ni"
-	case a.HasAES && a.HasPMULL:
-		return "armv8-aes"
-	}
-	return "none"
 }
 
 func features() []string {

@@ -48,7 +48,7 @@ func (r *Report) Headline() []string {
 	}
 	lines := []string{
 		fmt.Sprintf("%s, %s, %s/%s", m.CPU, plural(m.Cores, "core"), m.OS, m.Arch),
-		fmt.Sprintf("AES: %s (%s)", m.Tier, strings.Join(m.Features, " ")),
+		fmt.Sprintf("AES engine: %s (CPU: %s)", m.Tier, strings.Join(m.Features, " ")),
 		fmt.Sprintf("%s, chanseal %s, revision %s", m.Go, m.Version, revision),
 		fmt.Sprintf("%s UTC, %.1f s, medians of %s, intervals of 95 %%, GOMAXPROCS %d", r.Started.Format("2006-01-02 15:04"), r.Seconds, plural(r.Rounds, "round"), m.GOMAXPROCS),
 	}

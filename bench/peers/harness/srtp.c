@@ -12,7 +12,8 @@ static void prepare(const char *mode) {
 	else if (strcmp(mode, "aes-cm-sha1-80")) die("unknown mode");
 	if (srtp_init() != srtp_err_status_ok) die("srtp_init failed");
 	renew();
-	printf("%s-%s\n", srtp_get_version_string()[0] == 'l' ? "libsrtp2" : srtp_get_version_string(), mode);
+	const char *version = srtp_get_version_string(), *number = strchr(version, ' '); /* "libsrtp2 2.5.0" */
+	printf("libsrtp2-%s-%s\n", number ? number + 1 : version, mode);
 	check_at = AAD;
 }
 
