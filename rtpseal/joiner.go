@@ -1,0 +1,200 @@
+package rtpseal
+
+import (
+	"bytes"
+	"errors"
+	"time"
+)
+
+// Bounds of a [FrameJoiner]: it waits for packets that are late as long as no more
+// than lateMost others came, and no longer than lateAge.
+const (
+	lateMost = 64
+	lateAge  = 200 * time.Millisecond
+	maxFrame = 32 << 20 // bytes
+)
+
+// FrameJoiner puts the frames of plain RTP packets together, in the order of their
+// sequence numbers, whatever the order the packets come in. Frames that are not complete
+// are dropped. It is for one goroutine.
+type FrameJoiner struct {
+	codec   Codec
+	frame   func(h Header, frame []byte) error
+	dropped func(Drop)
+	left    func(ssrc uint32)
+	streams map[uint32]*joining
+	kept    int
+}
+
+// joining is a stream whose frames are put together.
+type joining struct {
+	ssrc uint32
+	join joiner
+
+	begun   bool
+	next    uint16 // the sequence number that is waited for
+	waiting map[uint16]waiting
+	frame   []byte
+	ts      uint32
+	broken  bool // something of the frame is missing
+	heard   time.Time
+}
+
+type waiting struct {
+	pkt []byte
+	at  time.Time
+}
+
+// NewFrameJoiner makes a FrameJoiner. frame is called for every frame, with the header
+// of its last packet; the frame is valid until it returns. dropped, which may be nil, is
+// told of frames that are given up.
+func NewFrameJoiner(c Codec, frame func(h Header, frame []byte) error, dropped func(Drop)) (*FrameJoiner, error) {
+	if c.join == nil || frame == nil {
+		return nil, errors.New("rtpseal: a FrameJoiner needs a codec, and somebody to give frames to")
+	}
+	if dropped == nil {
+		dropped = func(Drop) {}
+	}
+	return &FrameJoiner{codec: c, frame: frame, dropped: dropped, left: func(uint32) {}, streams: map[uint32]*joining{}}, nil
+}
+
+// Push takes a packet in; pkt may be used again afterwards.
+func (f *FrameJoiner) Push(pkt []byte, now time.Time) error {
+	h, _, err := ParsePacket(pkt)
+	if err != nil {
+		return err
+	}
+	j := f.streams[h.SSRC]
+	if j == nil {
+		if len(f.streams) >= MaxStreams {
+			for ssrc, old := range f.streams {
+				if now.Sub(old.heard) > MaxAge {
+					f.Leave(ssrc)
+				}
+			}
+			if len(f.streams) >= MaxStreams {
+				return ErrTooLong
+			}
+		}
+		j = &joining{ssrc: h.SSRC, join: f.codec.join(), waiting: map[uint16]waiting{}, next: h.Sequence}
+		f.streams[h.SSRC] = j
+	}
+	j.heard = now
+	if before(h.Sequence, j.next) {
+		if j.begun || uint16(j.next-h.Sequence) > lateMost {
+			return nil // a duplicate, or too late
+		}
+		j.next = h.Sequence
+	}
+	if _, ok := j.waiting[h.Sequence]; ok {
+		return nil
+	}
+	j.waiting[h.Sequence] = waiting{bytes.Clone(pkt), now}
+	f.kept += len(pkt)
+	return f.advance(j, now)
+}
+
+// advance takes in the packets whose turn it is.
+func (f *FrameJoiner) advance(j *joining, now time.Time) (err error) {
+	for len(j.waiting) > 0 {
+		w, ok := j.waiting[j.next]
+		if !ok {
+			first, oldest := j.next, now
+			found := false
+			for seq, w := range j.waiting {
+				if !found || before(seq, first) {
+					first, found = seq, true
+				}
+				if w.at.Before(oldest) {
+					oldest = w.at
+				}
+			}
+			if len(j.waiting) < lateMost && now.Sub(oldest) < lateAge {
+				return err
+			}
+			j.broken = true
+			j.next = first
+			continue
+		}
+		delete(j.waiting, j.next)
+		f.kept -= len(w.pkt)
+		j.next++
+		j.begun = true
+		if e := f.take(j, w.pkt); e != nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// take takes in a packet in its turn.
+func (f *FrameJoiner) take(j *joining, pkt []byte) error {
+	h, payload, err := ParsePacket(pkt)
+	if err != nil {
+		return err
+	}
+	if h.Timestamp != j.ts && !f.codec.every && (len(j.frame) > 0 || j.broken) {
+		if len(j.frame) > 0 { // its marker did not come
+			f.dropped(Drop{j.ssrc, 1, "clash"})
+		}
+		f.reset(j)
+	}
+	j.ts = h.Timestamp
+	if len(payload) > 0 {
+		part, err := protected(func() ([]byte, error) { return j.join.Unmarshal(payload) })
+		if err != nil || len(j.frame)+len(part) > maxFrame {
+			j.broken = true
+			if err == nil {
+				err = ErrTooLong
+			}
+		}
+		f.kept += len(part)
+		j.frame = append(j.frame, part...)
+		if err != nil && !h.Marker {
+			return err
+		}
+	}
+	if !f.codec.every && !h.Marker {
+		return nil
+	}
+	defer f.reset(j)
+	if j.broken && !f.codec.every {
+		f.dropped(Drop{j.ssrc, 1, "clash"})
+		return nil
+	}
+	return f.frame(h, j.frame)
+}
+
+func (f *FrameJoiner) reset(j *joining) {
+	f.kept -= len(j.frame)
+	clear(j.frame)
+	j.frame, j.broken = j.frame[:0], false
+}
+
+// Sweep gives up waiting for what is late.
+func (f *FrameJoiner) Sweep(now time.Time) {
+	for ssrc, j := range f.streams {
+		f.advance(j, now)
+		if now.Sub(j.heard) > MaxAge/2 {
+			f.Leave(ssrc)
+		}
+	}
+}
+
+// Leave drops and wipes what is kept of a stream.
+func (f *FrameJoiner) Leave(ssrc uint32) {
+	j := f.streams[ssrc]
+	if j == nil {
+		return
+	}
+	f.reset(j)
+	for _, w := range j.waiting {
+		f.kept -= len(w.pkt)
+		clear(w.pkt)
+	}
+	delete(f.streams, ssrc)
+	f.left(ssrc)
+}
+
+// Kept is how many bytes are held.
+func (f *FrameJoiner) Kept() int { return f.kept }
