@@ -169,12 +169,12 @@ type part struct {
 
 // look is begin for a frame of a run, whose room it makes, too. A replay that it does
 // not see yet is seen by admit; one that it sees is one later, too.
-func (k *OpenKey) look(f *Frame) (box *keyBox, p part, size int) {
-	if box, p.ctr, size, f.Err = k.begin(f.Src); f.Err != nil {
-		return nil, part{}, 0
+func (k *OpenKey) look(f *Frame) (box *keyBox, p part, h packedHeader) {
+	if box, h, p.ctr, f.Err = k.begin(f.Src); f.Err != nil {
+		return nil, part{}, h
 	}
-	_, p.out = extend(f.Dst, len(f.Src)-size-k.suite.overhead, f.Src, f.AAD)
-	return box, p, size
+	_, p.out = extend(f.Dst, len(f.Src)-h.size-k.suite.overhead, f.Src, f.AAD)
+	return box, p, h
 }
 
 // admit decides about a frame that was opened, or not.
@@ -206,7 +206,7 @@ func (k *OpenKey) openRunGCM(frames []Frame) (failed int) {
 	n := 0
 	for i := range frames {
 		f := &frames[i]
-		box, p, size := k.look(f)
+		box, p, h := k.look(f)
 		if box == nil {
 			failed++
 			continue
@@ -215,8 +215,8 @@ func (k *OpenKey) openRunGCM(frames []Frame) (failed int) {
 		parts[i].ctr, parts[i].out = p.ctr, p.out
 		jobs[n].Key = &c.gcm
 		jobs[n].Dst = p.out
-		jobs[n].Src = f.Src[size:]
-		jobs[n].AAD = joinAAD(&aads[n], f.Src[:size], f.AAD)
+		jobs[n].Src = f.Src[h.size:]
+		jobs[n].AAD = joinAAD(&aads[n], f.Src[:h.size], f.AAD)
 		jobs[n].Hi = c.salt.hi
 		jobs[n].Lo = c.salt.lo ^ p.ctr
 		n++
@@ -241,15 +241,15 @@ func (k *OpenKey) openRunCTR(frames []Frame) (failed int) {
 	n := 0
 	for i := range frames {
 		f := &frames[i]
-		box, p, size := k.look(f)
+		box, p, h := k.look(f)
 		if box == nil {
 			failed++
 			continue
 		}
 		c = box.ctr
 		parts[i].ctr, parts[i].out = p.ctr, p.out
-		text := f.Src[size : len(f.Src)-c.mac.tag]
-		aad := joinAAD(&aads[n], f.Src[:size], f.AAD)
+		text := f.Src[h.size : len(f.Src)-c.mac.tag]
+		aad := joinAAD(&aads[n], f.Src[:h.size], f.AAD)
 		putMACHead(&heads[n], c.mac.tag, c.salt.hi, c.salt.lo^p.ctr, aad, text)
 		macs[n].Key, macs[n].A, macs[n].B, macs[n].C = &c.mac.narrow, heads[n][:], aad, text
 		n++

@@ -89,6 +89,17 @@ func (c *counter) take(n uint64) (first uint64, err error) {
 	return first, nil
 }
 
+// takeOne hands out a counter for a frame of n bytes and accounts for it, if that is
+// done with one addition; if not, take and spend must decide. It is what nearly every
+// frame needs of take and spend, small enough to be inlined.
+func (c *counter) takeOne(n int) (ctr uint64, ok bool) {
+	if c.reserve != nil || uint(n) > 16*freeBlocks || c.excess.Load() != 0 || c.next.Load() >= maxFrames {
+		return 0, false
+	}
+	ctr = c.next.Add(1) - 1
+	return ctr, ctr < maxFrames
+}
+
 // takeBatch takes all n counters or, unlike an addition, none: what is left can then
 // still be taken one by one.
 func (c *counter) takeBatch(n uint64) (first uint64, err error) {

@@ -1,6 +1,9 @@
 package cipher
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // MaxHeader is the longest SFrame header in bytes: the config byte, eight bytes of
 // KID and eight of CTR (RFC 9605, Section 4.3).
@@ -71,25 +74,10 @@ func AppendHeader(dst []byte, h Header) []byte {
 // extendedSize is the number of bytes that v takes behind the config byte: 0 when
 // it fits into the config byte itself.
 func extendedSize(v uint64) int {
-	switch {
-	case v < 8:
+	if v < 8 {
 		return 0
-	case v < 1<<8:
-		return 1
-	case v < 1<<16:
-		return 2
-	case v < 1<<24:
-		return 3
-	case v < 1<<32:
-		return 4
-	case v < 1<<40:
-		return 5
-	case v < 1<<48:
-		return 6
-	case v < 1<<56:
-		return 7
 	}
-	return 8
+	return (bits.Len64(v) + 7) / 8
 }
 
 func bigEndian(b []byte) uint64 {
@@ -103,8 +91,15 @@ func bigEndian(b []byte) uint64 {
 // headerTemplate is the part of the header that all frames of a key share: the
 // upper half of the config byte and the KID.
 type headerTemplate struct {
-	size  int // 1 to 9
-	bytes [9]byte
+	size           int // 1 to 9
+	bytes          [9]byte
+	lo, hi         uint64 // the same as a packedHeader has it
+	extended       uint64 // lo as it is with a counter of 0 bytes behind the config byte
+	maskLo, maskHi uint64 // ones where it is fixed
+	// The counter is turned left by 8·size bits: what is then under spill lies in the
+	// upper word.
+	turn  int
+	spill uint64
 }
 
 func newHeaderTemplate(kid KeyID) headerTemplate {
@@ -119,7 +114,70 @@ func newHeaderTemplate(kid KeyID) headerTemplate {
 		}
 	}
 	t.size = 1 + n
+	t.lo, t.hi = binary.LittleEndian.Uint64(t.bytes[:]), uint64(t.bytes[8])
+	t.maskLo, t.maskHi = firstBytes(t.size)
+	t.maskLo &^= 0x0f // the counter's half of the config byte
+	t.extended = t.lo + ctrExtended - 1
+	t.turn, t.spill = 8*t.size, 1<<(8*t.size)-1
 	return t
+}
+
+// firstBytes has ones in the first n of 16 bytes, in a packedHeader's order.
+func firstBytes(n int) (lo, hi uint64) { return 1<<(8*n) - 1, 1<<(8*max(n-8, 0)) - 1 }
+
+// packedHeader is a header of at most 16 bytes in two words: its first byte is the
+// lowest of lo, and what is behind it is 0. The engine takes it so, without a way
+// through memory.
+type packedHeader struct {
+	lo, hi uint64
+	size   int
+}
+
+// packable is the longest header that a packedHeader can hold.
+const packable = 16
+
+// pack is the header with this counter. If its size is over packable, the words lack
+// the last byte.
+func (t *headerTemplate) pack(ctr uint64) packedHeader {
+	if ctr < 8 {
+		return packedHeader{t.lo | ctr, t.hi, t.size}
+	}
+	m := (bits.Len64(ctr) + 7) / 8
+	c := bits.RotateLeft64(bits.ReverseBytes64(ctr)>>(-8*m&63), t.turn)
+	return packedHeader{t.extended + uint64(m) + c&^t.spill, t.hi | c&t.spill, t.size + m}
+}
+
+// put writes the header to dst, whose first 16 bytes are free to be written.
+func (h packedHeader) put(dst []byte) {
+	dst = dst[:packable]
+	binary.LittleEndian.PutUint64(dst, h.lo)
+	binary.LittleEndian.PutUint64(dst[8:], h.hi)
+}
+
+// unpack reads the header of a frame under the template's KID. It takes what it can
+// take quickly; what it does not take, ParseHeader must judge.
+func (t *headerTemplate) unpack(sealed []byte) (h packedHeader, ctr uint64, ok bool) {
+	if len(sealed) < packable {
+		return h, 0, false
+	}
+	h.lo, h.hi = binary.LittleEndian.Uint64(sealed), binary.LittleEndian.Uint64(sealed[8:])
+	if (h.lo^t.lo)&t.maskLo|(h.hi^t.hi)&t.maskHi != 0 {
+		return h, 0, false
+	}
+	h.size = t.size
+	if ctr = h.lo & 7; h.lo&ctrExtended != 0 {
+		m := int(ctr) + 1
+		if h.size += m; h.size > packable {
+			return h, 0, false
+		}
+		c := bits.RotateLeft64(h.lo&^t.spill|h.hi&t.spill, -t.turn)
+		if ctr = bits.ReverseBytes64(c) >> (64 - 8*m); extendedSize(ctr) != m {
+			return h, 0, false
+		}
+	}
+	lo, hi := firstBytes(h.size)
+	h.lo, h.hi = h.lo&lo, h.hi&hi
+	return h, ctr, true
 }
 
 // putApart is put for a dst whose first 17 bytes are free to be written, header or

@@ -28,3 +28,55 @@ func TestPutApart(t *testing.T) {
 		}
 	})
 }
+
+// TestPackedHeader holds the header in two words to the one in bytes, for every size
+// of KID and counter, and unpack to ParseHeader on what it is given, whole, cut and
+// with a bit flipped.
+func TestPackedHeader(t *testing.T) {
+	var values []uint64
+	for shift := range 64 {
+		values = append(values, 1<<shift, 1<<shift-1, 0x0123456789abcdef>>shift)
+	}
+	values = append(values, 1<<64-1)
+	taken := 0
+	for _, kid := range values {
+		h := newHeaderTemplate(KeyID(kid))
+		for _, ctr := range values {
+			want := AppendHeader(nil, Header{KID: KeyID(kid), CTR: ctr})
+			p := h.pack(ctr)
+			if p.size != len(want) {
+				t.Fatalf("KID %#x, CTR %#x: packed to %d bytes, want %d", kid, ctr, p.size, len(want))
+			}
+			frame := append(bytes.Clone(want), bytes.Repeat([]byte{0xa5}, 20)...)
+			if p.size <= packable {
+				var got [packable]byte
+				p.put(got[:])
+				if !bytes.Equal(got[:p.size], want) || [packable]byte(append(bytes.Clone(want), make([]byte, packable)...)) != got {
+					t.Fatalf("KID %#x, CTR %#x: packed to %x, want %x", kid, ctr, got, want)
+				}
+				if back, c, ok := h.unpack(frame); !ok || c != ctr || back != p {
+					t.Fatalf("KID %#x, CTR %#x: unpacked to %x, %#x, %v", kid, ctr, back, c, ok)
+				}
+			}
+			for i := range 8 * len(want) {
+				bad := bytes.Clone(frame)
+				bad[i/8] ^= 1 << (i % 8)
+				back, c, ok := h.unpack(bad)
+				parsed, size, err := ParseHeader(bad)
+				if !ok {
+					continue
+				}
+				taken++
+				if err != nil || parsed.KID != KeyID(kid) || parsed.CTR != c || back != h.pack(c) || size != back.size {
+					t.Fatalf("%x under KID %#x: unpacked to %x, %#x; ParseHeader has %v, %d, %v", bad, kid, back, c, parsed, size, err)
+				}
+			}
+			if _, _, ok := h.unpack(frame[:packable-1]); ok {
+				t.Fatal("unpack takes less than it reads")
+			}
+		}
+	}
+	if taken == 0 {
+		t.Error("no header with another counter was unpacked")
+	}
+}

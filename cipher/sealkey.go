@@ -1,6 +1,11 @@
 package cipher
 
-import "runtime"
+import (
+	"runtime"
+	"slices"
+
+	"github.com/chanseal/chanseal/cipher/internal/engine"
+)
 
 // SealKey seals one sender's frames under one KID. It only seals: RFC 9605, Section
 // 4.2, has a key used in one direction. It is safe for concurrent use.
@@ -63,10 +68,38 @@ func (k *SealKey) Seal(dst, frame, aad []byte) ([]byte, error) {
 	if box == nil {
 		return dst, k.gone()
 	}
-	ctr, err := k.begin(len(frame))
-	if err != nil {
-		return dst, err
+	ctr, ok := k.takeOne(len(frame))
+	if !ok {
+		var err error
+		if ctr, err = k.begin(len(frame)); err != nil {
+			return dst, err
+		}
 	}
+	c, h := box.gcm, k.header.pack(ctr)
+	if c == nil || h.size > packable {
+		return k.sealAny(box, dst, frame, aad, ctr)
+	}
+	// From here on as sealAny, but in one piece: the calls between the functions that
+	// it consists of would cost a short frame as much as its encryption.
+	end := len(dst) + h.size + len(frame) + engine.TagSize
+	if cap(dst) < end {
+		dst = slices.Grow(dst, end-len(dst))
+	}
+	whole := dst[:end]
+	out := whole[len(dst):]
+	if overlaps(out, frame) || overlaps(out, aad) {
+		panic(overlapMessage)
+	}
+	h.put(out) // text and tag overwrite what it writes behind the header
+	var f engine.GCMFrame
+	c.frame(&f, out[h.size:], frame, ctr, h, aad)
+	f.Seal()
+	runtime.KeepAlive(box)
+	return whole, nil
+}
+
+// sealAny is Seal for every suite, with the counter taken.
+func (k *SealKey) sealAny(box *keyBox, dst, frame, aad []byte, ctr uint64) ([]byte, error) {
 	size := k.header.len(ctr)
 	whole, out := extend(dst, size+len(frame)+k.suite.overhead, frame, aad)
 	k.header.putApart(out, ctr)
@@ -100,6 +133,11 @@ func (k *SealKey) SealInPlace(buf []byte, off, n int, aad []byte) ([]byte, error
 	size := k.header.len(ctr)
 	out := buf[off-size : off+n+k.suite.overhead]
 	k.header.put(out, ctr)
+	if c := box.gcm; c != nil && size <= packable {
+		c.sealFrame(out[size:], buf[off:off+n], ctr, k.header.pack(ctr), aad)
+		runtime.KeepAlive(box)
+		return out[:len(out):len(out)], nil
+	}
 	m, err := k.sealTo(box, out, buf[off:off+n], aad, ctr, size)
 	if err != nil {
 		return nil, err

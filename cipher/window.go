@@ -36,6 +36,7 @@ type window struct {
 	top   atomic.Uint64 // block number
 	size  uint64        // frames
 	mask  uint64        // len(slots) - 1
+	shift uint          // log2(len(slots))
 	slots []atomic.Uint64
 }
 
@@ -50,14 +51,14 @@ func newWindow(size int) *window {
 	for n < (size+blockMask-1)>>blockShift+1 {
 		n *= 2
 	}
-	return &window{size: uint64(size), mask: uint64(n - 1), slots: make([]atomic.Uint64, n)}
+	return &window{size: uint64(size), mask: uint64(n - 1), shift: uint(bits.Len(uint(n - 1))), slots: make([]atomic.Uint64, n)}
 }
 
 // blockTag names block b among all that share its slot. Neighbours in a slot differ
 // in the low half of the generation; the fold keeps distant ones (a sender may jump
 // to any 64-bit counter) from looking alike.
 func (w *window) blockTag(b uint64) uint64 {
-	g := b / (w.mask + 1)
+	g := b >> w.shift
 	return uint64(uint32(g)^uint32(g>>32)*0x9E3779B1) << 32
 }
 
@@ -87,6 +88,24 @@ func (w *window) peek(ctr uint64) bool {
 	b := ctr >> blockShift
 	v := w.slots[b&w.mask].Load()
 	return v&^0xffffffff != w.blockTag(b) || v&(1<<(ctr&blockMask)) == 0
+}
+
+// inOrder is peek for a counter in the highest block or above it, and false for every
+// other: in one block with the highest counter, none is behind the window. A bit that
+// is not set there is not set under whatever tag.
+func (w *window) inOrder(ctr uint64) bool {
+	b, top := ctr>>blockShift, w.top.Load()
+	return b > top || b == top && w.slots[b&w.mask].Load()>>(ctr&blockMask)&1 == 0
+}
+
+// commitInOrder is commit for a counter in the highest block, if the block's slot is
+// its own by now and no other call gets in between. False means nothing.
+func (w *window) commitInOrder(ctr uint64) bool {
+	b := ctr >> blockShift
+	slot := &w.slots[b&w.mask]
+	v := slot.Load()
+	bit := uint64(1) << (ctr & blockMask)
+	return w.top.Load() == b && (v^w.blockTag(b))>>32 == 0 && v&bit == 0 && slot.CompareAndSwap(v, v|bit)
 }
 
 // commit accepts ctr, once: of several calls with one counter exactly one returns

@@ -7,7 +7,7 @@ package main
 // product is schoolbook: Karatsuba's tables and temporaries do not pay with
 // this few registers.
 //
-// General registers are as in gcm512.go, and so are the key, job and state
+// General registers are as in gcm512.go, and so are the key, frame and state
 // layouts. R14 points at the mask of the last vector. A last vector of less than
 // 32 bytes goes through the stack both ways.
 //
@@ -189,16 +189,14 @@ func frames256(nr int, seal bool) []string {
 	if !seal {
 		name = f("open%dAVX2", bits(nr))
 	}
-	o := text(f(`func %s(jobs *gcmJob, count int)
-		AES-%d-GCM, as its AVX512 twin.`, name, bits(nr)), name, 96, 16)
-	o = append(o, "MOVQ jobs+0(FP), DX", "MOVQ count+8(FP), CX", "frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)",
-		f("MOVQ %d(DX), AX", jobKey), f("MOVQ %d(DX), DI", jobDst), f("MOVQ %d(DX), SI", jobSrc), f("MOVQ %d(DX), R11", jobN),
-		f("MOVQ %d(DX), R8", jobHi), f("MOVQ %d(DX), R9", jobLo))
-	o = append(o, splitNonce()...)
+	o := text(f(`func %s(frames *GCMFrame, count int)
+		AES-%d-GCM, as its AVX512 twin, but without Head and with at most 16 bytes of AAD.`, name, bits(nr)), name, 96, 16)
+	o = append(o, "MOVQ frames+0(FP), DX", "MOVQ count+8(FP), CX", "frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)")
+	o = append(o, loadFrame("DX", seal)...)
 	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X15", "VPINSRQ $1, R8, X15, X15", "VPSHUFB bswap2<>(SB), X15, X14", "VMOVDQU X14, j0-16(SP)",
 		"VINSERTI128 $1, X15, Y15, Y15", "VPADDD count12<>(SB), Y15, Y15",
 		// AAD block, reflected: bytes gathered into two words
-		f("MOVQ %d(DX), R10", jobAAD), f("MOVQ %d(DX), CX", jobAADN), "XORL R12, R12", "XORL R13, R13",
+		f("MOVQ %d(DX), R10", frameAAD), f("MOVQ %d(DX), CX", frameAADN), "XORL R12, R12", "XORL R13, R13",
 		"TESTQ CX, CX", "JZ noaad", "MOVQ CX, BX", "CMPQ BX, $8", "JLS lowaad",
 		"MOVQ (R10), R12", "BSWAPQ R12", "SUBQ $8, BX", "ADDQ $8, R10",
 		"highaad:", "SHLQ $8, R13", "MOVBQZX (R10), R14", "ORQ R14, R13", "INCQ R10", "DECQ BX", "JNZ highaad",
@@ -207,7 +205,7 @@ func frames256(nr int, seal bool) []string {
 		"MOVQ CX, BX", "NEGQ CX", "ADDQ $8, CX", "SHLQ $3, CX", "SHLQ CX, R12", "MOVQ BX, CX",
 		"noaad:", "VMOVQ R13, X14", "VPINSRQ $1, R12, X14, X14",
 		"SHLQ $3, CX", "LEAQ (R11*8), BX", "VMOVQ BX, X13", "VPINSRQ $1, CX, X13, X13",
-		"XORL R10, R10", f("MOVQ %d(DX), CX", jobState), "TESTQ CX, CX", "JNZ resume",
+		"XORL R10, R10", f("MOVQ %d(DX), CX", frameState), "TESTQ CX, CX", "JNZ resume",
 		"begin:", "VMOVDQU X13, len-32(SP)", f("CMPQ R11, $%d", chunk256), "JHI long",
 		"small:", "XORL R13, R13",
 		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1), "TESTQ R11, R11", "JZ v0")
@@ -226,10 +224,10 @@ func frames256(nr int, seal bool) []string {
 		// the tag after the text: a bounced last vector is not yet in place, but does not reach here
 		o = append(o, "VMOVDQU X11, (DI)(R11*1)")
 	} else {
-		o = append(o, "VPXOR (SI)(R11*1), X11, X11", "XORL CX, CX", "VPTEST X11, X11", "SETEQ CX", "MOVQ job-72(SP), DX", f("MOVQ CX, %d(DX)", jobOK))
+		o = append(o, "VPXOR (SI)(R11*1), X11, X11", "VPTEST X11, X11", "MOVQ job-72(SP), DX", f("SETEQ %d(DX)", frameOK))
 	}
 	o = append(o, unbounce256()...)
-	o = append(o, "MOVQ job-72(SP), DX", f("ADDQ $%d, DX", jobSize), "MOVQ left-80(SP), CX", "DECQ CX", "JNZ frame")
+	o = append(o, "MOVQ job-72(SP), DX", f("ADDQ $%d, DX", frameSize), "MOVQ left-80(SP), CX", "DECQ CX", "JNZ frame")
 	o = append(o, wipe256()...)
 	o = append(o, "RET")
 	o = append(o, bounces256()...)

@@ -10,22 +10,22 @@ package main
 // reduction for 32 blocks, the first AES round by table (roundTable).
 //
 // A frame of up to 512 bytes is one straight line per vector count (small): E(J0)
-// runs beside the payload, the AAD block and the length block are multiplied as
-// one pair, and there is one reduction. A longer frame runs the loop while more
+// runs beside the payload, up to three AAD blocks and the length block are
+// multiplied as one vector, and there is one reduction. A longer frame runs the loop while more
 // than 512 bytes are left and then takes the same straight line, with the GHASH
-// state in the AAD block's place and a power one lower (R10 = 16).
+// state in the AAD blocks' place.
 //
 // Registers, everywhere:
 //
 //	AX key   DI dst   SI src   R11 bytes left   R8 first 8 bytes of the nonce
 //	R9 last 4 bytes of the nonce << 32 (+ blocks done, outside the loop)
-//	R10 0, or 16 when X14 holds a state that needs one H less
+//	R10 -16 times the number of AAD blocks in Z14; 0 when it holds a state
 //	Z0-Z7 AES blocks   Z11 Z12 Z13 low, middle, high product   X19 E(J0)   X22 length block
 //
 // small: DX powers, R12 R13 address of the last vector of src and dst (bounced
 // through the stack when its dead lanes would lie on another page: a fault
 // suppressed by a mask costs 200 ns), K2 its mask, Z8 counters reflected, Z9
-// counter step, Z10 byte swap, X14 AAD block or state, Z16 Z17 round keys, Z18
+// counter step, Z10 byte swap, Z14 AAD blocks or state, Z16 Z17 round keys, Z18
 // last round key, Z24-Z31 ciphertext in Open.
 //
 // loop: R12 R13 round table's next row and end, R14 counter >> 8, Z29 Z9 first
@@ -33,7 +33,7 @@ package main
 // low or high halves of two vectors, Z17 round key, Z25 state, Z26 last round
 // key, Z27 scratch.
 //
-// A call takes an array of jobs, one frame each, and runs them back to back: the
+// A call takes an array of frames and runs them back to back: the
 // end of one, which waits for its last reduction, overlaps with the start of the
 // next, and registers are cleared once.
 //
@@ -43,10 +43,10 @@ package main
 
 // Offsets in gcmKey; engine.go asserts them.
 const (
-	offPow   = 256                    // H^34 … H^1, then the field's one
-	powTop   = 34                     // exponent of the first entry
+	offPow   = 256                    // H^38 … H^1, then the field's one
+	powTop   = 38                     // exponent of the first entry
 	offH1    = offPow + 16*(powTop-1) // H
-	offPairs = 896                    // Karatsuba tables of four vector pairs: low, high, middle halves
+	offPairs = 960                    // Karatsuba tables of four vector pairs: low, high, middle halves
 	offLo    = offPairs
 	offHi    = offPairs + 256
 	offMid   = offPairs + 512
@@ -63,19 +63,21 @@ const (
 	stSkip     = 40
 )
 
-// Offsets in gcmJob.
+// Offsets in GCMFrame.
 const (
-	jobKey   = 0
-	jobDst   = 8
-	jobSrc   = 16
-	jobN     = 24
-	jobHi    = 32
-	jobLo    = 40
-	jobAAD   = 48
-	jobAADN  = 56
-	jobState = 64
-	jobOK    = 72
-	jobSize  = 80
+	frameKey   = 0
+	frameDst   = 8
+	frameSrc   = 32
+	frameN     = 40
+	frameAAD   = 56
+	frameAADN  = 64
+	frameHead  = 80
+	frameHeadN = 96
+	frameLo    = 104
+	frameHi    = 112
+	frameOK    = 116
+	frameState = 120
+	frameSize  = 128
 )
 
 const chunk = 512 // bytes of one turn of the loop: eight vectors, 32 blocks
@@ -151,12 +153,12 @@ func smallAES(nr, n int) []string {
 	return o
 }
 
-// ends multiplies the AAD block (or state) and the length block as one pair.
+// ends multiplies the AAD blocks (or the state) and the length block as one vector.
 func ends() []string {
 	return []string{
-		"VINSERTI64X2 $1, X22, Y14, Y14", "VMOVDQU -16(DX)(R10*1), X15", f("VINSERTI64X2 $1, %d(AX), Y15, Y15", offH1),
-		"VPCLMULQDQ $0x00, Y15, Y14, Y11", "VPCLMULQDQ $0x11, Y15, Y14, Y13", "VPCLMULQDQ $0x01, Y15, Y14, Y12",
-		"VPCLMULQDQ $0x10, Y15, Y14, Y14", "VPXORQ Y14, Y12, Y12",
+		"VINSERTI64X2 $3, X22, Z14, Z14", "VMOVDQU64 (DX)(R10*1), Z15", f("VINSERTI64X2 $3, %d(AX), Z15, Z15", offH1),
+		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPCLMULQDQ $0x01, Z15, Z14, Z12",
+		"VPCLMULQDQ $0x10, Z15, Z14, Z14", "VPXORQ Z14, Z12, Z12",
 	}
 }
 
@@ -284,33 +286,60 @@ func splitNonce() []string {
 	return []string{"MOVQ R9, CX", "SHRQ $32, CX", "SHLQ $32, R8", "ORQ CX, R8", "SHLQ $32, R9"}
 }
 
+// loadFrame loads what the frame at reg says, but for its AAD.
+func loadFrame(reg string, seal bool) []string {
+	o := []string{f("MOVQ %d(%s), AX", frameKey, reg), "MOVQ (AX), AX", f("MOVQ %d(%s), DI", frameDst, reg), f("MOVQ %d(%s), SI", frameSrc, reg),
+		f("MOVQ %d(%s), R11", frameN, reg), f("MOVL %d(%s), R8", frameHi, reg), f("MOVQ %d(%s), R9", frameLo, reg)}
+	if !seal {
+		o = append(o, "SUBQ $16, R11") // the tag
+	}
+	return append(o, splitNonce()...)
+}
+
+// loadAAD puts Head and AAD of the frame at reg into vector z, reflected, and the
+// length block into x; R10 becomes -16 times the number of AAD blocks. Head comes by
+// registers, since what was stored in pieces stalls the wide load that follows, and
+// AAD is loaded to stand right behind it: from that much before its address, where the
+// mask keeps off. A load that might touch another page goes to bounceaad; without
+// bounce, AAD must not be nil if its length is not 0.
+func loadAAD(reg, z, x, scratch, headn string, bounce bool) []string {
+	zx := "X" + z[1:]
+	o := []string{f("VMOVQ %d(%s), %s", frameHead, reg, zx), f("VPINSRQ $1, %d(%s), %s, %s", frameHead+8, reg, zx, zx),
+		f("MOVQ %d(%s), R10", frameAAD, reg), f("MOVQ %d(%s), CX", frameAADN, reg), f("MOVQ %d(%s), %s", frameHeadN, reg, headn)}
+	if bounce {
+		o = append(o, f("SUBQ %s, R10", headn), "TESTQ CX, CX", "JZ noaad", "MOVL R10, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bounceaad", "loadaad:")
+	} else {
+		o = append(o, "TESTQ CX, CX; CMOVQEQ SI, R10", f("SUBQ %s, R10", headn)) // of no AAD the address may be nil
+	}
+	o = append(o, "MOVQ $-1, BX", "BZHIQ CX, BX, BX", f("SHLXQ %s, BX, BX", headn), "KMOVQ BX, K2", f("VMOVDQU8.Z (R10), K2, %s", scratch), f("VPORQ %s, %s, %s", scratch, z, z))
+	if bounce {
+		o = append(o, "noaad:")
+	}
+	return append(o, f("VPSHUFB Z10, %s, %s", z, z), f("ADDQ %s, CX", headn), "LEAQ 15(CX), R10", "ANDQ $-16, R10", "NEGQ R10",
+		"SHLQ $3, CX", "LEAQ (R11*8), BX", f("VMOVQ BX, %s", x), f("VPINSRQ $1, CX, %s, %s", x, x))
+}
+
 // frames is whole frames, or the last piece of one.
 func frames(nr int, seal bool) []string {
 	name := f("seal%dAVX512", bits(nr))
-	doc := f(`func %s(jobs *gcmJob, count int)
-		AES-%d-GCM. Each job writes n bytes and the tag to dst. Its aadn is at most 16; with more, and
+	doc := f(`func %s(frames *GCMFrame, count int)
+		AES-%d-GCM. Each frame's text and tag go to Dst. Head and AAD have at most 48 bytes; with more, and
 		for the last piece of a long frame, st holds what came before.`, name, bits(nr))
 	if !seal {
 		name = f("open%dAVX512", bits(nr))
-		doc = f(`func %s(jobs *gcmJob, count int)
-			AES-%d-GCM. Each job writes n bytes to dst and sets ok to 1 if the tag at src[n:] is right, else
-			to 0; then the caller must clear dst. Else as seal.`, name, bits(nr))
+		doc = f(`func %s(frames *GCMFrame, count int)
+			AES-%d-GCM. Each frame's text goes to Dst; OK is set to 1 if the tag behind it was right, else
+			to 0; then the caller must clear Dst. Else as seal.`, name, bits(nr))
 	}
 	o := text(doc, name, 80, 16)
-	o = append(o, "MOVQ jobs+0(FP), DX", "MOVQ count+8(FP), CX", "frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)",
-		f("MOVQ %d(DX), AX", jobKey), f("MOVQ %d(DX), DI", jobDst), f("MOVQ %d(DX), SI", jobSrc), f("MOVQ %d(DX), R11", jobN),
-		f("MOVQ %d(DX), R8", jobHi), f("MOVQ %d(DX), R9", jobLo))
-	o = append(o, splitNonce()...)
-	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X8", "VPINSRQ $1, R8, X8, X8", "BSWAPQ R8",
-		"VBROADCASTI32X4 bswap<>(SB), Z10", "VPSHUFB X10, X8, X19",
-		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
-		// AAD block, reflected.
-		"VPXOR X14, X14, X14", f("MOVQ %d(DX), R10", jobAAD), f("MOVQ %d(DX), CX", jobAADN), "TESTQ CX, CX", "JZ noaad",
-		"MOVL R10, BX", "ANDL $4095, BX", "CMPL BX, $4080", "JHI bounceaad",
-		"loadaad:", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2", "VMOVDQU8.Z (R10), K2, X14", "VPSHUFB X10, X14, X14",
-		"noaad:", "SHLQ $3, CX", "LEAQ (R11*8), BX", "VMOVQ BX, X15", "VPINSRQ $1, CX, X15, X15",
-		"XORL R10, R10", f("MOVQ %d(DX), CX", jobState), "TESTQ CX, CX", "JNZ resume",
-		"begin:", "VMOVDQA64 X15, X22", f("CMPQ R11, $%d", chunk), "JHI long",
+	o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVQ frames+0(FP), DX", "MOVQ count+8(FP), CX",
+		"frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)")
+	o = append(o, loadFrame("DX", seal)...)
+	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X8", "VPINSRQ $1, R8, X8, X8", "BSWAPQ R8", "VPSHUFB X10, X8, X19",
+		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9")
+	o = append(o, loadAAD("DX", "Z14", "X22", "Z15", "R12", true)...)
+	o = append(o, f("MOVQ %d(DX), CX", frameState), "TESTQ CX, CX", "JNZ resume",
+		"begin:", f("CMPQ R11, $%d", chunk), "JHI long",
 		"small:", "XORL R12, R12", "XORL R13, R13",
 		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
 		"TESTQ R11, R11", "JZ v0")
@@ -326,32 +355,31 @@ func frames(nr int, seal bool) []string {
 	if seal {
 		o = append(o, "VMOVDQU64 X25, (DI)(R11*1)")
 	} else {
-		o = append(o, "VPXORQ (SI)(R11*1), X25, X15", "XORL CX, CX", "VPTEST X15, X15", "SETEQ CX", "MOVQ job-72(SP), DX", f("MOVQ CX, %d(DX)", jobOK))
+		o = append(o, "VPXORQ (SI)(R11*1), X25, X15", "VPTEST X15, X15", "MOVQ job-72(SP), DX", f("SETEQ %d(DX)", frameOK))
 	}
 	o = append(o, unbounce()...)
-	o = append(o, "MOVQ job-72(SP), DX", f("ADDQ $%d, DX", jobSize), "MOVQ left-80(SP), CX", "DECQ CX", "JNZ frame")
+	o = append(o, "MOVQ job-72(SP), DX", f("ADDQ $%d, DX", frameSize), "MOVQ left-80(SP), CX", "DECQ CX", "JNZ frame")
 	o = append(o, wipe()...)
 	o = append(o, "RET")
 
 	// Out of line: the bounce buffer, and what a frame in pieces brings along.
 	o = append(o, bounces()...)
 	o = append(o,
-		"bounceaad:", "MOVQ SI, R12", "MOVQ DI, R13", "MOVQ CX, BX", "MOVQ R10, SI", "LEAQ buf-64(SP), DI", "REP; MOVSB",
-		"LEAQ buf-64(SP), R10", "MOVQ R12, SI", "MOVQ R13, DI", "MOVQ BX, CX", "JMP loadaad",
-		"resume:", f("VPXOR %d(CX), X14, X14", stY), f("MOVQ %d(CX), BX", stTextBits), "VMOVQ BX, X13", "VPADDQ X13, X15, X15",
-		f("VPINSRQ $1, %d(CX), X15, X15", stAADBits),
-		f("MOVQ %d(CX), BX", stBlocks), "ADDQ BX, R9", "VMOVD BX, X13", "VSHUFI64X2 $0, Z13, Z13, Z13", "VPADDD Z13, Z8, Z8",
-		f("MOVQ %d(CX), R10", stSkip), "JMP begin",
+		"bounceaad:", "MOVQ SI, R14", "MOVQ DI, R13", "MOVQ CX, BX", "LEAQ (R10)(R12*1), SI", "LEAQ buf-64(SP), R10", "LEAQ (R10)(R12*1), DI", "REP; MOVSB",
+		"MOVQ R14, SI", "MOVQ R13, DI", "MOVQ BX, CX", "JMP loadaad",
+		"resume:", f("VMOVDQU %d(CX), X15", stY), "VPXORQ Z15, Z14, Z14", f("MOVQ %d(CX), BX", stTextBits), "VMOVQ BX, X13", "VPADDQ X13, X22, X22",
+		f("VPINSRQ $1, %d(CX), X22, X22", stAADBits),
+		f("MOVQ %d(CX), BX", stBlocks), "ADDQ BX, R9", "VMOVD BX, X13", "VSHUFI64X2 $0, Z13, Z13, Z13", "VPADDD Z13, Z8, Z8", "JMP begin",
 		"long:")
 	o = append(o, longSetup(nr)...)
-	// state = AAD block * H, or the given state * 1
-	state := cat([]string{f("VMOVDQU %d(AX)(R10*1), X15", offH1),
-		"VPCLMULQDQ $0x00, X15, X14, X11", "VPCLMULQDQ $0x11, X15, X14, X13", "VPCLMULQDQ $0x01, X15, X14, X12",
-		"VPCLMULQDQ $0x10, X15, X14, X14", "VPXORQ X14, X12, X12"}, fold(false))
+	// state = AAD blocks * powers of H, or the given state * 1
+	state := cat([]string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16),
+		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPCLMULQDQ $0x01, Z15, Z14, Z12",
+		"VPCLMULQDQ $0x10, Z15, Z14, Z14", "VPXORQ Z14, Z12, Z12"}, fold(false))
 	o = append(o, loop(nr, seal, state, chunk)...)
-	o = append(o, "VMOVDQA64 X25, X14", "MOVL $16, R10",
-		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", jobN), "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
-		f("MOVQ %d(DX), BX", jobState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
+	o = append(o, "VMOVDQA64 X25, X14", "XORL R10, R10",
+		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), f("LEAQ %d(CX), CX", map[bool]int{true: 0, false: -16}[seal]), "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
+		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
 		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
 		"VBROADCASTI32X4 bswap<>(SB), Z10", "VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
 		"JMP small", "")

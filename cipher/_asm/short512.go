@@ -19,20 +19,6 @@ package main
 
 const shortVectors = 3
 
-// Offsets in GCMFrame.
-const (
-	frameKey  = 0
-	frameDst  = 8
-	frameSrc  = 32
-	frameN    = 40
-	frameAAD  = 56
-	frameAADN = 64
-	frameHi   = 80
-	frameLo   = 88
-	frameOK   = 96
-	frameSize = 104
-)
-
 func short(nr int, seal bool) []string {
 	name := map[bool]string{true: "sealShort", false: "openShort"}[seal] + f("%dAVX512", bits(nr))
 	o := text(f(`func %s(frames *GCMFrame, count, vectors int)
@@ -85,28 +71,20 @@ func short(nr int, seal bool) []string {
 
 // shortAES sets up the frame at R13 and encrypts its counters and J0.
 func shortAES(nr, v int, seal bool) []string {
-	o := []string{f("MOVQ %d(R13), AX", frameKey), "MOVQ (AX), AX", f("MOVQ %d(R13), DI", frameDst), f("MOVQ %d(R13), SI", frameSrc),
-		f("MOVQ %d(R13), R11", frameN), f("MOVL %d(R13), R8", frameHi), f("MOVQ %d(R13), R9", frameLo)}
-	if !seal {
-		o = append(o, "SUBQ $16, R11") // the tag
-	}
-	o = append(o, splitNonce()...)
+	o := loadFrame("R13", seal)
 	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X8", "VPINSRQ $1, R8, X8, X8", "VPSHUFB X10, X8, X19",
-		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8",
-		f("MOVQ %d(R13), R10", frameAAD), f("MOVQ %d(R13), CX", frameAADN),
-		"TESTQ CX, CX; CMOVQEQ SI, R10", // of no AAD the address may be nil
-		"MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2", "VMOVDQU8.Z (R10), K2, X5", "VPSHUFB X10, X5, X5",
-		"SHLQ $3, CX", "LEAQ (R11*8), BX", "VMOVQ BX, X6", "VPINSRQ $1, CX, X6, X6", "VINSERTI64X2 $1, X6, Y5, Y5",
-		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
-		"VMOVDQU -16(DX), X7", f("VINSERTI64X2 $1, %d(AX), Y7, Y7", offH1),
+		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8")
+	o = append(o, loadAAD("R13", "Z5", "X6", "Z4", "DX", false)...)
+	o = append(o, "VINSERTI64X2 $3, X6, Z5, Z5", "LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
+		"VMOVDQU64 (DX)(R10*1), Z7", f("VINSERTI64X2 $3, %d(AX), Z7, Z7", offH1),
 		f("LEAQ -%d(R11), CX", 64*(v-1)), "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K3")
 	return append(o, smallAES(nr, v)...)
 }
 
 // shortHash finishes the frame before.
 func shortHash(v int, seal bool) []string {
-	o := []string{"VPCLMULQDQ $0x00, Y26, Y24, Y11", "VPCLMULQDQ $0x11, Y26, Y24, Y13", "VPCLMULQDQ $0x01, Y26, Y24, Y12",
-		"VPCLMULQDQ $0x10, Y26, Y24, Y14", "VPXORQ Y14, Y12, Y12"}
+	o := []string{"VPCLMULQDQ $0x00, Z26, Z24, Z11", "VPCLMULQDQ $0x11, Z26, Z24, Z13", "VPCLMULQDQ $0x01, Z26, Z24, Z12",
+		"VPCLMULQDQ $0x10, Z26, Z24, Z14", "VPXORQ Z14, Z12, Z12"}
 	for i := range v {
 		ct := 27 + i
 		o = append(o, f("VMOVDQU64 %d(R12), Z15", 64*i),

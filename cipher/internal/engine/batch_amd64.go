@@ -2,14 +2,12 @@
 
 package engine
 
-import "unsafe"
-
 // Limits of one call of a kernel: frames of any length, and short frames, which
 // have kernels of their own if they take equally many 64-byte vectors.
 const (
-	batchJobs  = 8
-	batchShort = 256
-	shortMax   = 192 // bytes of text
+	batchFrames = 8
+	batchShort  = 256
+	shortMax    = 192 // bytes of text
 )
 
 func vectors(n int) int { return (n + 63) / 64 }
@@ -21,7 +19,7 @@ func shortRun(frames []GCMFrame, extra int) int {
 	for i := range frames[:min(len(frames), batchShort)] {
 		f := &frames[i]
 		k, text := f.Key.asm, len(f.Src)-extra
-		if k == nil || uint(text-1) >= shortMax || len(f.AAD) > 16 || len(f.Dst) < text+TagSize-extra {
+		if k == nil || uint(text-1) >= shortMax || !k.takes(f, text) || len(f.Dst) < text+TagSize-extra {
 			break
 		}
 		if n == 0 {
@@ -35,6 +33,25 @@ func shortRun(frames []GCMFrame, extra int) int {
 	return n
 }
 
+// run returns how many of the first frames one call for frames of any length can
+// take, and of which kind their keys are; extra is as for shortRun. It panics where
+// Seal and Open would.
+func run(frames []GCMFrame, extra int) (n int, kind byte) {
+	room := maxPiece
+	for n < min(len(frames), batchFrames) {
+		f := &frames[n]
+		k, text := f.Key.asm, len(f.Src)-extra
+		if k == nil || text < 0 || text > room || !k.takes(f, text) || n > 0 && k.rk.kind() != kind {
+			break
+		}
+		kind = k.rk.kind()
+		room -= text
+		_ = f.Dst[:text+TagSize-extra]
+		n++
+	}
+	return n, kind
+}
+
 // sealSome seals the first frames that one call can take together, and returns
 // how many; none if the first needs a call of its own.
 func sealSome(frames []GCMFrame) int {
@@ -46,79 +63,32 @@ func sealSome(frames []GCMFrame) int {
 		}
 		return n
 	}
-	var jobs [batchJobs]gcmJob
-	n, kind, room := 0, byte(0), maxPiece
-	for n < min(len(frames), batchJobs) {
-		f := &frames[n]
-		k := f.Key.asm
-		if k == nil || !whole(f.Src, f.AAD) || len(f.Src) > room || n > 0 && k.rk.kind() != kind {
-			break
-		}
-		kind = k.rk.kind()
-		room -= len(f.Src)
-		// By index: what is stored through a pointer would count as escaping.
-		jobs[n].key = k
-		jobs[n].dst = &f.Dst[:len(f.Src)+TagSize][0]
-		jobs[n].src = unsafe.SliceData(f.Src)
-		jobs[n].n = len(f.Src)
-		jobs[n].hi = uint64(f.Hi)
-		jobs[n].lo = f.Lo
-		jobs[n].aad = unsafe.SliceData(f.AAD)
-		jobs[n].aadn = len(f.AAD)
-		n++
-	}
+	n, kind := run(frames, 0)
 	if n > 0 {
-		sealJobs(kind, &jobs[0], n)
+		sealFrames(kind, &frames[0], n)
 	}
 	return n
 }
 
 // openSome is sealSome for Open.
 func openSome(frames []GCMFrame) int {
-	if n := shortRun(frames, TagSize); n > 1 {
+	n := shortRun(frames, TagSize)
+	if n > 1 {
 		size := vectors(len(frames[0].Src) - TagSize)
 		if frames[0].Key.asm.rk.kind() == avx512x128 {
 			openShort128AVX512(&frames[0], n, size)
 		} else {
 			openShort256AVX512(&frames[0], n, size)
 		}
-		for i := range frames[:n] {
-			if f := &frames[i]; !f.OK {
-				clear(f.Dst[:len(f.Src)-TagSize])
-			}
+	} else {
+		var kind byte
+		if n, kind = run(frames, TagSize); n > 0 {
+			openFrames(kind, &frames[0], n)
 		}
-		return n
 	}
-	var jobs [batchJobs]gcmJob
-	n, kind, room := 0, byte(0), maxPiece
-	for n < min(len(frames), batchJobs) {
-		f := &frames[n]
-		k := f.Key.asm
-		size := len(f.Src) - TagSize
-		if k == nil || size < 0 || !whole(f.Src, f.AAD) || size > room || n > 0 && k.rk.kind() != kind {
-			break
-		}
-		kind = k.rk.kind()
-		room -= size
-		// By index: what is stored through a pointer would count as escaping.
-		jobs[n].key = k
-		jobs[n].dst = unsafe.SliceData(f.Dst[:size])
-		jobs[n].src = &f.Src[0]
-		jobs[n].n = size
-		jobs[n].hi = uint64(f.Hi)
-		jobs[n].lo = f.Lo
-		jobs[n].aad = unsafe.SliceData(f.AAD)
-		jobs[n].aadn = len(f.AAD)
-		n++
-	}
-	if n > 0 {
-		openJobs(kind, &jobs[0], n)
-	}
-	for i := range n {
-		f := &frames[i]
-		f.OK = jobs[i].ok == 1
-		if !f.OK {
-			clear(f.Dst[:jobs[i].n])
+	for i := range frames[:n] {
+		if f := &frames[i]; !f.OK {
+			clear(f.Dst[:len(f.Src)-TagSize])
 		}
 	}
 	return n

@@ -41,9 +41,13 @@ func TestGCMBatch(t *testing.T) {
 				n += maxPiece
 			}
 			f := &frames[i]
-			*f = GCMFrame{Key: &p.ours, AAD: fill(r, int(v>>32%20)), Hi: uint32(v), Lo: r.Uint64()}
+			aad := fill(r, int(v>>32%20))
+			if v>>52&7 == 0 {
+				aad = fill(r, int(v>>32%100))
+			}
 			texts[i] = fill(r, n)
-			wants[i] = p.std.Seal(nil, stdNonce(f.Hi, f.Lo), texts[i], f.AAD)
+			*f = makeFrame(&p.ours, nil, nil, uint32(v), r.Uint64(), aad)
+			wants[i] = p.std.Seal(nil, stdNonce(f.Hi, f.Lo), texts[i], aad)
 			f.Dst = make([]byte, n+TagSize)
 			f.Src = bytes.Clone(texts[i])
 			if v>>40&1 == 1 {

@@ -47,14 +47,14 @@ func BenchmarkGCM(b *testing.B) {
 				b.Run(fmt.Sprintf("op=seal/suite=%s/size=%d/impl=%v", suite, n, tr), func(b *testing.B) {
 					b.SetBytes(int64(n))
 					for b.Loop() {
-						g.Seal(buf, buf[:n], 0, 0, nonce)
+						g.seal(buf, buf[:n], 0, 0, nonce)
 					}
 				})
-				g.Seal(sealed, out, 0, 0, nonce)
+				g.seal(sealed, out, 0, 0, nonce)
 				b.Run(fmt.Sprintf("op=open/suite=%s/size=%d/impl=%v", suite, n, tr), func(b *testing.B) {
 					b.SetBytes(int64(n))
 					for b.Loop() {
-						if !g.Open(out, sealed, 0, 0, nonce) {
+						if !g.open(out, sealed, 0, 0, nonce) {
 							b.Fatal("refused")
 						}
 					}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"unsafe"
 )
 
 // TagSize is the length of a GCM tag in bytes.
@@ -55,72 +54,96 @@ func stdGCM(key []byte) (aead cipher.AEAD, err error) {
 	return aead, nil
 }
 
-// Seal encrypts src and writes len(src)+TagSize bytes to dst. The nonce is the
-// 4 bytes of hi and the 8 of lo, big endian. dst may begin where src begins,
-// else they must not overlap; aad must not overlap dst. Seal panics if dst is
-// too short.
-func (g *GCM) Seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
-	dst = dst[:len(src)+TagSize]
-	if k := g.asm; k != nil {
-		if !whole(src, aad) {
-			k.sealLong(dst, src, hi, lo, aad)
-			return
-		}
-		var job gcmJob
-		job.key = k
-		job.dst = &dst[0]
-		job.src = unsafe.SliceData(src)
-		job.n = len(src)
-		job.hi = uint64(hi)
-		job.lo = lo
-		job.aad = unsafe.SliceData(aad)
-		job.aadn = len(aad)
-		sealJobs(k.rk.kind(), &job, 1)
-		return
-	}
-	var nonce [12]byte
-	putNonce(&nonce, hi, lo)
-	g.std.Seal(hide(dst)[:0], hide(nonce[:]), hide(src), hide(aad))
+// GCMFrame is one frame to seal or to open under Key: alone, by its methods Seal and
+// Open, or in a batch. It lies where the kernels read it: the caller sets its fields
+// one by one, since a composite literal is built apart and copied in wider words,
+// which the kernels' loads then cannot take from the store queue.
+type GCMFrame struct {
+	Key           *GCM
+	Dst, Src, AAD []byte
+	// Head is what the additional data begin with, in front of AAD: HeadLen bytes, at
+	// most 16, the first in the lowest byte of Head[0]; the other bytes are 0.
+	Head    [2]uint64
+	HeadLen int
+	Lo      uint64 // the nonce: the 4 bytes of Hi and the 8 of Lo, big endian
+	Hi      uint32
+	OK      bool // set by Open
+	state   *gcmState
 }
 
-// Open decrypts src, a text and its tag, into the first len(src)-TagSize bytes
-// of dst, and reports whether the tag was right. If not, those bytes of dst are
-// cleared. Overlap is as for Seal.
-func (g *GCM) Open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
-	n := len(src) - TagSize
-	if n < 0 {
-		return false
+// Seal encrypts Src and writes len(Src)+TagSize bytes to Dst. Dst may begin where Src
+// begins, else they must not overlap; AAD must not overlap Dst. Seal panics if Dst is
+// too short.
+func (f *GCMFrame) Seal() {
+	f.Dst = f.Dst[:len(f.Src)+TagSize]
+	if k := f.Key.asm; k == nil {
+		f.sealStd()
+	} else if k.takes(f, len(f.Src)) {
+		sealFrames(k.rk.kind(), f, 1)
+	} else {
+		k.sealLong(f)
 	}
-	dst = dst[:n]
-	if k := g.asm; k != nil {
-		var ok bool
-		if whole(dst, aad) {
-			var job gcmJob
-			job.key = k
-			job.dst = unsafe.SliceData(dst)
-			job.src = &src[0]
-			job.n = n
-			job.hi = uint64(hi)
-			job.lo = lo
-			job.aad = unsafe.SliceData(aad)
-			job.aadn = len(aad)
-			openJobs(k.rk.kind(), &job, 1)
-			ok = job.ok == 1
-		} else {
-			ok = k.openLong(dst, src, hi, lo, aad)
-		}
-		if !ok {
-			clear(dst)
-		}
-		return ok
-	}
+}
+
+func (f *GCMFrame) sealStd() {
 	var nonce [12]byte
-	putNonce(&nonce, hi, lo)
-	if _, err := g.std.Open(hide(dst)[:0], hide(nonce[:]), hide(src), hide(aad)); err != nil {
-		clear(dst)
+	putNonce(&nonce, f.Hi, f.Lo)
+	var buf [joinSize]byte
+	f.Key.std.Seal(hide(f.Dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
+}
+
+// Open decrypts Src, a text and its tag, into the first len(Src)-TagSize bytes of Dst,
+// and reports, in OK too, whether the tag was right. If not, those bytes of Dst are
+// cleared. Overlap is as for Seal.
+func (f *GCMFrame) Open() bool {
+	n := len(f.Src) - TagSize
+	if n < 0 {
+		f.OK = false
 		return false
 	}
-	return true
+	dst := f.Dst[:n]
+	if k := f.Key.asm; k == nil {
+		f.openStd(dst)
+	} else if k.takes(f, n) {
+		openFrames(k.rk.kind(), f, 1)
+	} else {
+		k.openLong(f)
+	}
+	if !f.OK {
+		clear(dst)
+	}
+	return f.OK
+}
+
+func (f *GCMFrame) openStd(dst []byte) {
+	var nonce [12]byte
+	putNonce(&nonce, f.Hi, f.Lo)
+	var buf [joinSize]byte
+	_, err := f.Key.std.Open(hide(dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
+	f.OK = err == nil
+}
+
+// joinSize is the most bytes of additional data that are put together on the stack.
+const joinSize = 128
+
+// join is Head ‖ AAD for the standard library, in buf if need be.
+func (f *GCMFrame) join(buf *[joinSize]byte) []byte {
+	if f.HeadLen == 0 {
+		return f.AAD
+	}
+	if len(f.AAD) > joinSize-16 {
+		b := make([]byte, 16, 16+len(f.AAD))
+		f.putHead(b)
+		return append(b[:f.HeadLen], f.AAD...)
+	}
+	f.putHead(buf[:])
+	return buf[:f.HeadLen+copy(buf[f.HeadLen:], f.AAD)]
+}
+
+// putHead writes the 16 bytes of Head to b.
+func (f *GCMFrame) putHead(b []byte) {
+	binary.LittleEndian.PutUint64(b, f.Head[0])
+	binary.LittleEndian.PutUint64(b[8:], f.Head[1])
 }
 
 // Wipe destroys the key. No call may be under way or follow. Copies inside the
@@ -146,20 +169,3 @@ type gcmState struct {
 	blocks   uint64    // blocks of text in earlier pieces, a multiple of 256
 	skip     uint64    // 0: y still waits for the last AAD block; 16: y is complete
 }
-
-// gcmJob is one frame for a kernel, its lengths within what one call may take.
-// Set its fields one by one: a composite literal is built apart and copied in
-// wider words, which the kernel's loads then cannot take from the store queue.
-type gcmJob struct {
-	key      *gcmKey
-	dst, src *byte
-	n        int // bytes of text
-	hi, lo   uint64
-	aad      *byte
-	aadn     int // at most 16
-	st       *gcmState
-	ok       uint64 // set by open, 1 or 0
-}
-
-// whole says whether one call can take the frame as it is.
-func whole(text, aad []byte) bool { return len(aad) <= 16 && len(text) <= maxPiece }

@@ -11,27 +11,30 @@ import (
 // has them as constants.
 type gcmKey struct {
 	rk     schedule
-	pow    [38][2]uint64   // H^34 … H^1, 1, then zeros; byte-reflected, times x
+	pow    [42][2]uint64   // H^38 … H^1, 1, then zeros; byte-reflected, times x
 	_      [2][2]uint64    // pairs starts a cache line
 	pairs  [3][4][8]uint64 // Karatsuba tables: low, high and middle halves; four vector pairs
 	rounds [256][16]byte   // first-round table, see roundTable
 }
 
-const powTop = 34 // the exponent of pow's first entry
+const powTop = 38 // the exponent of pow's first entry
 
 // The assembly's idea of the layout.
 var (
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pow)-256]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-896]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-1664]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-960]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-1728]
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmState{}.skip)-40]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmJob{}.ok)-72]
-	_ = [1]struct{}{}[unsafe.Sizeof(gcmJob{})-80]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCM{}.asm)-0]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Src)-32]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.AAD)-56]
-	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.OK)-96]
-	_ = [1]struct{}{}[unsafe.Sizeof(GCMFrame{})-104]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Head)-80]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.HeadLen)-96]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Lo)-104]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Hi)-112]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.OK)-116]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.state)-120]
+	_ = [1]struct{}{}[unsafe.Sizeof(GCMFrame{})-128]
 )
 
 //go:noescape
@@ -41,7 +44,7 @@ func fieldMul(out, a, b *[2]uint64)
 func roundTable(t *[256][16]byte, rk *schedule)
 
 //go:noescape
-func seal128AVX512(jobs *gcmJob, count int)
+func seal128AVX512(frames *GCMFrame, count int)
 
 //go:noescape
 func sealShort128AVX512(frames *GCMFrame, count, vectors int)
@@ -50,16 +53,16 @@ func sealShort128AVX512(frames *GCMFrame, count, vectors int)
 func sealShort256AVX512(frames *GCMFrame, count, vectors int)
 
 //go:noescape
-func seal128AVX2(jobs *gcmJob, count int)
+func seal128AVX2(frames *GCMFrame, count int)
 
 //go:noescape
-func seal256AVX512(jobs *gcmJob, count int)
+func seal256AVX512(frames *GCMFrame, count int)
 
 //go:noescape
-func seal256AVX2(jobs *gcmJob, count int)
+func seal256AVX2(frames *GCMFrame, count int)
 
 //go:noescape
-func open128AVX512(jobs *gcmJob, count int)
+func open128AVX512(frames *GCMFrame, count int)
 
 //go:noescape
 func openShort128AVX512(frames *GCMFrame, count, vectors int)
@@ -68,13 +71,13 @@ func openShort128AVX512(frames *GCMFrame, count, vectors int)
 func openShort256AVX512(frames *GCMFrame, count, vectors int)
 
 //go:noescape
-func open128AVX2(jobs *gcmJob, count int)
+func open128AVX2(frames *GCMFrame, count int)
 
 //go:noescape
-func open256AVX512(jobs *gcmJob, count int)
+func open256AVX512(frames *GCMFrame, count int)
 
 //go:noescape
-func open256AVX2(jobs *gcmJob, count int)
+func open256AVX2(frames *GCMFrame, count int)
 
 //go:noescape
 func sealBody128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
@@ -161,18 +164,39 @@ func (k *gcmKey) absorb(y *[2]uint64, p []byte) {
 	}
 }
 
-// begin returns the state for a frame that one call cannot take as it is, and
-// the AAD that is left for that call.
-func (k *gcmKey) begin(st *gcmState, n int, aad []byte) []byte {
+// wholeHead is the most bytes of Head and AAD that the AVX-512 kernels take as they
+// are; the AVX2 kernels take no Head and one block.
+const wholeHead = 48
+
+// takes says whether one call can take the frame, with a text of n bytes, as it is.
+func (k *gcmKey) takes(f *GCMFrame, n int) bool {
+	if k.rk.kind() >= avx512x128 {
+		return n <= maxPiece && f.HeadLen+len(f.AAD) <= wholeHead
+	}
+	return n <= maxPiece && f.HeadLen == 0 && len(f.AAD) <= 16
+}
+
+// begin fills the state for a frame that one call cannot take as it is, with a text of
+// n bytes; tail is for the last piece's AAD, if any is left for it.
+func (k *gcmKey) begin(st *gcmState, f *GCMFrame, n int, tail *[joinSize]byte) (aad []byte) {
 	if uint64(n) > maxText {
 		panic("engine: text too long for GCM")
 	}
-	st.aadBits = uint64(len(aad)) * 8
-	whole := len(aad)
-	if n <= maxPiece {
-		whole = max(0, len(aad)-1) &^ 15
-	} else {
-		st.skip = 16
+	aad = f.AAD
+	st.aadBits = uint64(f.HeadLen+len(aad)) * 8
+	if f.HeadLen > 0 {
+		f.putHead(tail[:])
+		m := f.HeadLen + copy(tail[f.HeadLen:], aad)
+		if m < joinSize {
+			aad = tail[:m]
+		} else {
+			k.absorb(&st.y, tail[:])
+			aad = aad[joinSize-f.HeadLen:]
+		}
+	}
+	whole := (len(aad) - 1) &^ 15
+	if n > maxPiece || len(aad) == 0 {
+		whole, st.skip = len(aad), 16
 	}
 	k.absorb(&st.y, aad[:whole])
 	return aad[whole:]
@@ -183,29 +207,29 @@ func (st *gcmState) advance(n int) {
 	st.textBits += uint64(n) * 8
 }
 
-func sealJobs(kind byte, jobs *gcmJob, count int) {
+func sealFrames(kind byte, frames *GCMFrame, count int) {
 	switch kind {
 	case avx512x128:
-		seal128AVX512(jobs, count)
+		seal128AVX512(frames, count)
 	case avx512x256:
-		seal256AVX512(jobs, count)
+		seal256AVX512(frames, count)
 	case avx2x128:
-		seal128AVX2(jobs, count)
+		seal128AVX2(frames, count)
 	default:
-		seal256AVX2(jobs, count)
+		seal256AVX2(frames, count)
 	}
 }
 
-func openJobs(kind byte, jobs *gcmJob, count int) {
+func openFrames(kind byte, frames *GCMFrame, count int) {
 	switch kind {
 	case avx512x128:
-		open128AVX512(jobs, count)
+		open128AVX512(frames, count)
 	case avx512x256:
-		open256AVX512(jobs, count)
+		open256AVX512(frames, count)
 	case avx2x128:
-		open128AVX2(jobs, count)
+		open128AVX2(frames, count)
 	default:
-		open256AVX2(jobs, count)
+		open256AVX2(frames, count)
 	}
 }
 
@@ -236,28 +260,34 @@ func (k *gcmKey) openBody(dst, src *byte, n int, hi uint32, lo uint64, st *gcmSt
 }
 
 // sealLong is Seal for what one call cannot take.
-func (k *gcmKey) sealLong(dst, src []byte, hi uint32, lo uint64, aad []byte) {
+func (k *gcmKey) sealLong(f *GCMFrame) {
 	var st gcmState
-	aad = k.begin(&st, len(src), aad)
+	var tail [joinSize]byte
+	var last GCMFrame
+	last.AAD = k.begin(&st, f, len(f.Src), &tail)
+	dst, src := f.Dst, f.Src
 	for len(src) > maxPiece {
-		k.sealBody(&dst[0], &src[0], maxPiece, hi, lo, &st)
+		k.sealBody(&dst[0], &src[0], maxPiece, f.Hi, f.Lo, &st)
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	job := gcmJob{key: k, dst: &dst[0], src: unsafe.SliceData(src), n: len(src), hi: uint64(hi), lo: lo, aad: unsafe.SliceData(aad), aadn: len(aad), st: &st}
-	sealJobs(k.rk.kind(), &job, 1)
+	last.Key, last.Dst, last.Src, last.Hi, last.Lo, last.state = f.Key, dst, src, f.Hi, f.Lo, &st
+	sealFrames(k.rk.kind(), &last, 1)
 }
 
-// openLong is Open for what one call cannot take; the tag is right behind src.
-func (k *gcmKey) openLong(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
+// openLong is Open for what one call cannot take.
+func (k *gcmKey) openLong(f *GCMFrame) {
 	var st gcmState
-	aad = k.begin(&st, len(dst), aad)
-	for len(dst) > maxPiece {
-		k.openBody(&dst[0], &src[0], maxPiece, hi, lo, &st)
+	var tail [joinSize]byte
+	var last GCMFrame
+	last.AAD = k.begin(&st, f, len(f.Src)-TagSize, &tail)
+	dst, src := f.Dst, f.Src
+	for len(src)-TagSize > maxPiece {
+		k.openBody(&dst[0], &src[0], maxPiece, f.Hi, f.Lo, &st)
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	job := gcmJob{key: k, dst: unsafe.SliceData(dst), src: &src[0], n: len(dst), hi: uint64(hi), lo: lo, aad: unsafe.SliceData(aad), aadn: len(aad), st: &st}
-	openJobs(k.rk.kind(), &job, 1)
-	return job.ok == 1
+	last.Key, last.Dst, last.Src, last.Hi, last.Lo, last.state = f.Key, dst, src, f.Hi, f.Lo, &st
+	openFrames(k.rk.kind(), &last, 1)
+	f.OK = last.OK
 }

@@ -63,6 +63,27 @@ func newGCMPair(t testing.TB, key []byte, tr tier) *gcmPair {
 	return p
 }
 
+// makeFrame has the first bytes of aad, of a number that lo decides, in Head.
+func makeFrame(g *GCM, dst, src []byte, hi uint32, lo uint64, aad []byte) (f GCMFrame) {
+	f.Key, f.Dst, f.Src, f.Hi, f.Lo = g, dst, src, hi, lo
+	f.HeadLen = min(int(lo%17), len(aad))
+	for i, b := range aad[:f.HeadLen] {
+		f.Head[i/8] |= uint64(b) << (8 * (i % 8))
+	}
+	f.AAD = aad[f.HeadLen:]
+	return f
+}
+
+func (g *GCM) seal(dst, src []byte, hi uint32, lo uint64, aad []byte) {
+	f := makeFrame(g, dst, src, hi, lo, aad)
+	f.Seal()
+}
+
+func (g *GCM) open(dst, src []byte, hi uint32, lo uint64, aad []byte) bool {
+	f := makeFrame(g, dst, src, hi, lo, aad)
+	return f.Open()
+}
+
 func enforced() bool { return fips140.Enforced() }
 
 // needGCM skips where the reference itself may not run.
@@ -88,7 +109,7 @@ func stdNonce(hi uint32, lo uint64) []byte {
 func (p *gcmPair) check(dst, src []byte, n int, hi uint32, lo uint64, aad []byte) string {
 	text := bytes.Clone(src[:n])
 	want := p.std.Seal(nil, stdNonce(hi, lo), text, aad)
-	p.ours.Seal(dst, src[:n], hi, lo, aad)
+	p.ours.seal(dst, src[:n], hi, lo, aad)
 	if !bytes.Equal(dst[:n+TagSize], want) {
 		return "sealed text differs"
 	}
@@ -96,7 +117,7 @@ func (p *gcmPair) check(dst, src []byte, n int, hi uint32, lo uint64, aad []byte
 		return "Seal wrote to src"
 	}
 	copy(src, want)
-	if !p.ours.Open(dst[:n], src[:n+TagSize], hi, lo, aad) {
+	if !p.ours.open(dst[:n], src[:n+TagSize], hi, lo, aad) {
 		return "Open refuses"
 	}
 	if !bytes.Equal(dst[:n], text) {
@@ -253,7 +274,7 @@ func TestGCMRefuses(t *testing.T) {
 				text, aad := fill(r, n), fill(r, 1+int(r.Uint64()%40))
 				hi, lo := uint32(r.Uint64()), r.Uint64()
 				sealed := make([]byte, n+TagSize)
-				p.ours.Seal(sealed, text, hi, lo, aad)
+				p.ours.seal(sealed, text, hi, lo, aad)
 				out := make([]byte, n)
 				try := func(what string, sealed []byte, hi uint32, lo uint64, aad []byte) {
 					t.Helper()
@@ -261,14 +282,14 @@ func TestGCMRefuses(t *testing.T) {
 						out[i] = 0xaa
 					}
 					m := max(0, len(sealed)-TagSize)
-					if p.ours.Open(out, sealed, hi, lo, aad) {
+					if p.ours.open(out, sealed, hi, lo, aad) {
 						t.Fatalf("%d bytes: opened with %s", n, what)
 					}
 					if len(sealed) >= TagSize && !bytes.Equal(out[:m], make([]byte, m)) {
 						t.Fatalf("%d bytes: output left after %s", n, what)
 					}
 				}
-				if !p.ours.Open(out, sealed, hi, lo, aad) || !bytes.Equal(out, text) {
+				if !p.ours.open(out, sealed, hi, lo, aad) || !bytes.Equal(out, text) {
 					t.Fatalf("%d bytes: the right text is refused", n)
 				}
 				flips := 200
@@ -337,8 +358,8 @@ func TestGCMMisuse(t *testing.T) {
 		if err := g.init(make([]byte, 16), tr); err != nil {
 			t.Fatal(err)
 		}
-		mustPanic(t, "Seal into a short dst", func() { g.Seal(make([]byte, 25), make([]byte, 10), 0, 0, nil) })
-		mustPanic(t, "Open into a short dst", func() { g.Open(make([]byte, 9), make([]byte, 26), 0, 0, nil) })
+		mustPanic(t, "Seal into a short dst", func() { g.seal(make([]byte, 25), make([]byte, 10), 0, 0, nil) })
+		mustPanic(t, "Open into a short dst", func() { g.open(make([]byte, 9), make([]byte, 26), 0, 0, nil) })
 		k := g.asm
 		g.Wipe()
 		if g != (GCM{}) || (k != nil && *k != gcmKey{}) {
@@ -371,12 +392,12 @@ func TestGCMAllocs(t *testing.T) {
 			sealed, out := make([]byte, n+TagSize), make([]byte, n)
 			if a := testing.AllocsPerRun(20, func() {
 				var aad [40]byte // stays on the stack
-				g.Seal(sealed, out, 1, 2, aad[:])
-				if !g.Open(out, sealed, 1, 2, aad[:]) {
+				g.seal(sealed, out, 1, 2, aad[:])
+				if !g.open(out, sealed, 1, 2, aad[:]) {
 					t.Error("refused")
 				}
 				sealed[0] ^= 1
-				g.Open(out, sealed, 1, 2, aad[:])
+				g.open(out, sealed, 1, 2, aad[:])
 			}); a != 0 {
 				t.Errorf("%d bytes: %v allocations", n, a)
 			}

@@ -35,8 +35,9 @@ func shaFinish(_, _ *shaState, _ *byte, _ int, _ *[MACSize]byte) {
 func sealSome([]GCMFrame) int { return 0 }
 func openSome([]GCMFrame) int { return 0 }
 
-func (schedule) kind() byte                                             { return 0 }
-func sealJobs(byte, *gcmJob, int)                                       {}
-func openJobs(byte, *gcmJob, int)                                       {}
-func (*gcmKey) sealLong(_, _ []byte, _ uint32, _ uint64, _ []byte)      {}
-func (*gcmKey) openLong(_, _ []byte, _ uint32, _ uint64, _ []byte) bool { return false }
+func (schedule) kind() byte                   { return 0 }
+func sealFrames(byte, *GCMFrame, int)         {}
+func openFrames(byte, *GCMFrame, int)         {}
+func (*gcmKey) takes(_ *GCMFrame, _ int) bool { return false }
+func (*gcmKey) sealLong(*GCMFrame)            {}
+func (*gcmKey) openLong(*GCMFrame)            {}

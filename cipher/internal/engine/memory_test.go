@@ -62,13 +62,13 @@ func TestGCMAtPageEdges(t *testing.T) {
 				// The text alone against the page: src of Seal and dst of Open have no room behind.
 				text, sealed := src.slice(n, true), dst.slice(n+TagSize, true)
 				r.Read(text)
-				p.ours.Seal(sealed, text, hi, lo, aad)
+				p.ours.seal(sealed, text, hi, lo, aad)
 				if want := p.std.Seal(nil, stdNonce(hi, lo), text, aad); string(sealed) != string(want) {
 					t.Fatalf("AES-%d, %d bytes, text against the page: sealed text differs", 8*size, n)
 				}
 				want := string(text)
 				clear(text)
-				if !p.ours.Open(text, sealed, hi, lo, aad) || string(text) != want {
+				if !p.ours.open(text, sealed, hi, lo, aad) || string(text) != want {
 					t.Fatalf("AES-%d, %d bytes, text against the page: Open fails", 8*size, n)
 				}
 			}

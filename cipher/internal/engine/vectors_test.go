@@ -69,11 +69,11 @@ func TestGCMWycheproof(t *testing.T) {
 				hi, lo := splitNonce(v.IV)
 				sealed := append(bytes.Clone(v.Ct), v.Tag...)
 				out := make([]byte, len(v.Ct))
-				if got := g.Open(out, sealed, hi, lo, v.AAD); got != (v.Result == "valid") || got && !bytes.Equal(out, v.Msg) {
+				if got := g.open(out, sealed, hi, lo, v.AAD); got != (v.Result == "valid") || got && !bytes.Equal(out, v.Msg) {
 					t.Errorf("test %d (%s): opened %v", v.TcID, v.Result, got)
 				}
 				again := make([]byte, len(v.Msg)+TagSize)
-				g.Seal(again, v.Msg, hi, lo, v.AAD)
+				g.seal(again, v.Msg, hi, lo, v.AAD)
 				if bytes.Equal(again, sealed) != (v.Result == "valid") {
 					t.Errorf("test %d (%s): Seal gives %x", v.TcID, v.Result, again)
 				}
@@ -114,7 +114,7 @@ func TestGCMSpecification(t *testing.T) {
 			hi, lo := splitNonce(unhex(t, c.nonce))
 			text := unhex(t, c.text)
 			got := make([]byte, len(text)+TagSize)
-			g.Seal(got, text, hi, lo, unhex(t, c.aad))
+			g.seal(got, text, hi, lo, unhex(t, c.aad))
 			if hex.EncodeToString(got) != c.sealed {
 				t.Errorf("test case %s: %x", c.name, got)
 			}
