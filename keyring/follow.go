@@ -35,6 +35,7 @@ type follower struct {
 	closed    bool
 	senders   map[*Sender]struct{}
 	receivers map[*Receiver]struct{}
+	feeds     map[*Feed]struct{}
 
 	loading sync.Mutex // one load at a time
 	loads   atomic.Uint64
@@ -62,7 +63,7 @@ func (c *Channel) follow(ctx context.Context) (*follower, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{
 		ch: c, refs: 1, cancel: cancel, wake: make(chan struct{}, 1), st: st,
-		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{}, forged: newLimiter(loadsAtMost),
+		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{}, feeds: map[*Feed]struct{}{}, forged: newLimiter(loadsAtMost),
 	}
 	r.followers[c.id] = f
 	r.running.Go(func() { f.run(ctx) })
@@ -97,6 +98,9 @@ func (f *follower) drop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
+	for d := range f.feeds {
+		d.tell()
+	}
 	if f.st != nil {
 		f.st.wipe()
 		f.st = nil
@@ -171,6 +175,9 @@ func (f *follower) take(st *state) {
 	}
 	f.st.wipe()
 	f.st = st
+	for d := range f.feeds {
+		d.tell()
+	}
 }
 
 func (f *follower) load(ctx context.Context) error {
