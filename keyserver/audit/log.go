@@ -141,20 +141,23 @@ func FileID(path, kind, name string) (string, error) {
 	return id(key, kind, name), nil
 }
 
-// Append writes an entry. When it returns nil, the entry is on stable storage. After an
-// error nothing is written any more, and every Append fails: whoever must leave a record
-// of what they do has to stop.
-func (l *Log) Append(e Entry) error {
+// Append writes entries, all or, if one of them cannot be, none. When it returns nil, they
+// are on stable storage. After an error of storage nothing is written any more, and every
+// Append fails: whoever must leave a record of what they do has to stop.
+func (l *Log) Append(entries ...Entry) error {
 	l.mu.Lock()
-	if l.err != nil {
+	if l.err != nil || len(entries) == 0 {
 		defer l.mu.Unlock()
 		return l.err
 	}
-	e.Seq, e.Time = l.last.Seq+1, time.Now().UTC()
-	buf, next, err := appendLine(l.buf, e, l.last)
-	if err != nil {
-		l.mu.Unlock()
-		return err
+	buf, next, now := l.buf, l.last, time.Now().UTC()
+	for _, e := range entries {
+		e.Seq, e.Time = next.Seq+1, now
+		var err error
+		if buf, next, err = appendLine(buf, e, next); err != nil {
+			l.mu.Unlock()
+			return err
+		}
 	}
 	done := make(chan error, 1)
 	l.buf, l.last, l.waiting = buf, next, append(l.waiting, done)

@@ -1,0 +1,340 @@
+package keyserver
+
+import (
+	"context"
+	"crypto/hpke"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/chanseal/chanseal/keyring"
+	"github.com/chanseal/chanseal/keyserver/api"
+	"github.com/chanseal/chanseal/keyserver/audit"
+)
+
+// hub is a channel that has members, or had some lately.
+type hub struct {
+	s    *Server
+	name string
+	id   string // opaque, as in the audit record
+	ch   *keyring.Channel
+	feed *keyring.Feed
+
+	mu       sync.Mutex
+	snap     *snapshot // nil once closed, or if the channel was forgotten
+	members  map[*member]struct{}
+	senders  numbers
+	rotateAt time.Time // when a fresh epoch is due; zero: it is not
+	why      string    // of that rotation
+	idle     time.Time // since when nobody is inside
+	shut     bool
+	wake     chan struct{}
+	done     chan struct{}
+}
+
+// snapshot is what members are given at a moment. Its secrets are wiped when the last
+// one who uses it has released it.
+type snapshot struct {
+	mu   sync.Mutex
+	refs int
+
+	keys    api.Keys // with secrets
+	secrets []byte   // all of them, as they are wrapped
+	aad     []byte
+	plain   []byte // keys in JSON
+}
+
+func (s *snapshot) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refs--; s.refs > 0 {
+		return
+	}
+	clear(s.secrets)
+	clear(s.plain)
+	for i := range s.keys.Epochs {
+		clear(s.keys.Epochs[i].Secret)
+	}
+}
+
+func newSnapshot(h *keyring.Handout) (*snapshot, error) {
+	s := &snapshot{refs: 1, keys: api.Keys{Channel: h.Channel, Revision: h.Revision, Epochs: []api.Epoch{}}}
+	for i := range h.Keys {
+		k := &h.Keys[i]
+		e := api.Epoch{Epoch: k.Number, State: api.StateActive, Suite: k.SuiteName, SuiteID: uint16(k.Suite), Fingerprint: k.Fingerprint, Secret: k.Secret()}
+		if k.State == keyring.Staged {
+			e.State = api.StateStaged
+		} else {
+			e.Activated = k.Activated.UnixMilli()
+		}
+		s.keys.Epochs = append(s.keys.Epochs, e)
+		s.secrets = append(s.secrets, e.Secret...)
+	}
+	for _, g := range h.Retiring {
+		s.keys.Epochs = append(s.keys.Epochs, api.Epoch{Epoch: g.Number, State: api.StateRetiring, Until: g.Until.UnixMilli()})
+	}
+	s.aad = wrapAAD(s.keys.Epochs)
+	var err error
+	if s.plain, err = json.Marshal(&s.keys); err != nil {
+		return nil, fmt.Errorf("keyserver: %w", err)
+	}
+	return s, nil
+}
+
+// body returns the epochs as this member gets them, in JSON. The caller does not change
+// it, and uses it before it releases the snapshot.
+func (s *snapshot) body(m *member) ([]byte, error) {
+	to := m.wrapTo()
+	if to == nil {
+		return s.plain, nil
+	}
+	k, err := s.wrapped(m.id, to)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(k)
+}
+
+// wrapped returns the epochs without their secrets, which are wrapped to the member.
+func (s *snapshot) wrapped(member string, to hpke.PublicKey) (k api.Keys, err error) {
+	k = s.keys
+	k.Epochs = make([]api.Epoch, len(s.keys.Epochs))
+	for i, e := range s.keys.Epochs {
+		e.Secret = nil
+		k.Epochs[i] = e
+	}
+	k.Wrapped, err = wrap(to, k.Channel, member, s)
+	return k, err
+}
+
+var errUnavailable = errors.New("keyserver: the channel's keys are not available")
+
+// hub returns the channel's hub with a place for the member in it. The first to enter a
+// channel gets a fresh epoch: nobody knows who of those that were inside before has left
+// since.
+func (s *Server) enterHub(ctx context.Context, name string, m *member) (*hub, error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	s.mu.RLock()
+	h := s.hubs[name]
+	s.mu.RUnlock()
+	if h == nil {
+		var err error
+		if h, err = s.openHub(ctx, name); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.hubs[name] = h
+		s.mu.Unlock()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	number, ok := h.senders.take()
+	if !ok {
+		return nil, errFull
+	}
+	m.hub, m.sender = h, number
+	h.members[m] = struct{}{}
+	return h, nil
+}
+
+func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
+	ch, err := s.cfg.Ring.Channel(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	h := &hub{s: s, name: name, id: s.cfg.Audit.ID("channel", name), ch: ch, members: map[*member]struct{}{},
+		wake: make(chan struct{}, 1), done: make(chan struct{}), idle: time.Now()}
+	if err := h.rotate(ctx, "opened"); err != nil {
+		return nil, err
+	}
+	if h.feed, err = ch.Feed(ctx); err != nil {
+		return nil, err
+	}
+	if err := h.refresh(); err != nil {
+		h.feed.Close()
+		return nil, err
+	}
+	s.running.Go(h.run)
+	return h, nil
+}
+
+// acquire returns what members are given now; nil if there is nothing.
+func (h *hub) acquire() *snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.snap == nil {
+		return nil
+	}
+	h.snap.mu.Lock()
+	defer h.snap.mu.Unlock()
+	h.snap.refs++
+	return h.snap
+}
+
+// refresh takes what the ring has now.
+func (h *hub) refresh() error {
+	handout, err := h.feed.Current()
+	if err != nil {
+		return err
+	}
+	defer handout.Wipe()
+	var next *snapshot
+	if len(handout.Keys) > 0 {
+		if next, err = newSnapshot(&handout); err != nil {
+			return err
+		}
+	}
+	h.mu.Lock()
+	old := h.snap
+	if h.shut || old != nil && next != nil && old.keys.Revision >= next.keys.Revision {
+		h.mu.Unlock()
+		if next != nil {
+			next.release()
+		}
+		return nil
+	}
+	h.snap = next
+	all := make([]*member, 0, len(h.members))
+	for m := range h.members {
+		all = append(all, m)
+	}
+	h.mu.Unlock()
+	if old != nil {
+		old.release()
+	}
+	for _, m := range all {
+		m.nudge()
+	}
+	return nil
+}
+
+// gone takes a member out, and has the channel rotated: at once if they were put out.
+func (h *hub) gone(m *member, now bool) {
+	h.mu.Lock()
+	delete(h.members, m)
+	h.senders.give(m.sender)
+	at, why := time.Now(), "put-out"
+	if !now {
+		at, why = at.Add(h.s.cfg.LeaveDelay), "left"
+	}
+	if h.rotateAt.IsZero() || at.Before(h.rotateAt) {
+		h.rotateAt, h.why = at, why
+	}
+	if len(h.members) == 0 {
+		h.idle = time.Now()
+	}
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// drop gives back a place that was never used.
+func (h *hub) drop(m *member) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.members, m)
+	h.senders.give(m.sender)
+}
+
+// rotate makes a fresh epoch that nobody was handed before, and stages the one after it.
+func (h *hub) rotate(ctx context.Context, why string) error {
+	info, err := h.ch.Revoke(ctx, why)
+	if err != nil {
+		return err
+	}
+	if _, err := h.ch.Stage(ctx, "next"); err != nil && !errors.Is(err, keyring.ErrStaged) {
+		return err
+	}
+	h.s.later(audit.Entry{Event: "rotate", Channel: h.id, Epoch: info.Epoch, Reason: why})
+	return nil
+}
+
+const retryAfter = 250 * time.Millisecond // a ring that failed
+
+// run follows the channel and rotates it when that is due.
+func (h *hub) run() {
+	timer := time.NewTimer(h.s.cfg.IdleChannel)
+	defer timer.Stop()
+	for {
+		h.mu.Lock()
+		due, why := h.rotateAt, h.why
+		idle := len(h.members) == 0 && due.IsZero() && time.Since(h.idle) >= h.s.cfg.IdleChannel
+		h.mu.Unlock()
+		if idle && h.retire() {
+			return
+		}
+		wait := h.s.cfg.IdleChannel
+		if !due.IsZero() {
+			if wait = time.Until(due); wait <= 0 {
+				wait = h.s.cfg.IdleChannel
+				if !h.rotateNow(due, why) {
+					wait = retryAfter
+				}
+			}
+		}
+		timer.Reset(wait)
+		select {
+		case <-h.s.ctx.Done():
+			return
+		case <-h.wake:
+		case <-timer.C:
+		case <-h.feed.Changed():
+			if err := h.refresh(); err != nil {
+				h.s.log.Warn("keyserver: a channel cannot be read", "channel", h.id, "error", err)
+			}
+		}
+	}
+}
+
+// rotateNow rotates for all who went before it, and reports whether that worked.
+func (h *hub) rotateNow(due time.Time, why string) bool {
+	// Who goes from here on is not covered: the record may have been read already.
+	h.mu.Lock()
+	h.rotateAt = time.Time{}
+	h.mu.Unlock()
+	err := h.rotate(h.s.ctx, why)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, keyring.ErrForgotten), h.s.ctx.Err() != nil:
+		return true // nothing is left that could be known
+	}
+	h.s.log.Error("keyserver: a channel cannot be rotated, trying again", "channel", h.id, "error", err)
+	h.mu.Lock()
+	h.rotateAt, h.why = due, why
+	h.mu.Unlock()
+	return false
+}
+
+// retire ends a hub that nobody uses.
+func (h *hub) retire() bool {
+	h.s.opening.Lock() // nobody enters meanwhile
+	defer h.s.opening.Unlock()
+	h.mu.Lock()
+	empty := len(h.members) == 0 && h.rotateAt.IsZero()
+	h.mu.Unlock()
+	if !empty {
+		return false
+	}
+	h.s.mu.Lock()
+	delete(h.s.hubs, h.name)
+	h.s.mu.Unlock()
+	h.close()
+	return true
+}
+
+func (h *hub) close() {
+	h.mu.Lock()
+	snap := h.snap
+	h.snap, h.shut = nil, true
+	h.mu.Unlock()
+	if snap != nil {
+		snap.release()
+	}
+	h.feed.Close()
+}

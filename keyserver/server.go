@@ -1,0 +1,302 @@
+package keyserver
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chanseal/chanseal/channelkey"
+	"github.com/chanseal/chanseal/keyring"
+	"github.com/chanseal/chanseal/keyserver/audit"
+)
+
+// Config says how a Server works. Ring, Gate and Audit are needed; the zero value of
+// everything else is useful.
+type Config struct {
+	// Ring holds the channels. Members enter those that it has.
+	Ring *keyring.Ring
+	// Gate decides who may be inside. The Server reads its Events, which are nobody
+	// else's then, and does not close it.
+	Gate *channelkey.Gate
+	// Audit keeps the record. Nothing is handed out that cannot be recorded.
+	Audit *audit.Log
+	// Logger gets what an operator should know; nil for none.
+	Logger *slog.Logger
+	// ResumeFor is how long a membership without a stream or request can be brought
+	// back; then it has left. 0 for 30 seconds.
+	ResumeFor time.Duration
+	// LeaveDelay is how long a rotation waits for others to leave, too; 0 for 5
+	// seconds, negative for not at all. Whoever is put out is not waited for.
+	LeaveDelay time.Duration
+	// Heartbeat is how often a stream without events gets a comment, and is found to
+	// be dead; 0 for 15 seconds.
+	Heartbeat time.Duration
+	// WriteTimeout bounds how long a reader may take for one event or reply; one that
+	// is slower loses its stream. 0 for 10 seconds.
+	WriteTimeout time.Duration
+	// IdleChannel is after how long without a member the Server stops to follow a
+	// channel; 0 for 10 minutes.
+	IdleChannel time.Duration
+}
+
+func (c *Config) complete() error {
+	switch {
+	case c.Ring == nil:
+		return errors.New("keyserver: no ring: set Config.Ring")
+	case c.Gate == nil:
+		return errors.New("keyserver: no gate: set Config.Gate")
+	case c.Audit == nil:
+		return errors.New("keyserver: no audit record: set Config.Audit")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		zero  time.Duration
+	}{{&c.ResumeFor, 30 * time.Second}, {&c.LeaveDelay, 5 * time.Second}, {&c.Heartbeat, 15 * time.Second},
+		{&c.WriteTimeout, 10 * time.Second}, {&c.IdleChannel, 10 * time.Minute}} {
+		if *d.value == 0 {
+			*d.value = d.zero
+		}
+	}
+	c.LeaveDelay = max(c.LeaveDelay, 0)
+	return nil
+}
+
+// Server is a key server. It is an http.Handler, and safe for concurrent use.
+type Server struct {
+	cfg Config
+	log *slog.Logger
+	mux http.Handler
+
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	draining chan struct{} // closed by Drain
+	drain    sync.Once
+	running  sync.WaitGroup
+	failed   atomic.Bool // the audit record or the ring does not work
+
+	opening sync.Mutex // one hub is opened at a time
+	mu      sync.RWMutex
+	hubs    map[string]*hub // by the channel's name
+	tokens  map[tokenHash]*member
+	resumes map[tokenHash]*member
+	passes  map[uint64]*member           // by the pass's ID
+	early   map[uint64]channelkey.Reason // put out before they were in passes
+
+	entries entryQueue
+}
+
+// New makes a server. Close it after use, before its Gate, Ring and Audit.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{cfg: cfg, log: cfg.Logger, ctx: ctx, cancel: cancel, draining: make(chan struct{}),
+		hubs: map[string]*hub{}, tokens: map[tokenHash]*member{}, resumes: map[tokenHash]*member{},
+		passes: map[uint64]*member{}, early: map[uint64]channelkey.Reason{}}
+	s.entries.wake = make(chan struct{}, 1)
+	s.mux = s.routes()
+	events := cfg.Gate.Events()
+	s.running.Go(func() { s.follow(events) })
+	s.running.Go(s.writeEntries)
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Drain ends all streams, so that members go to another server or come back, and refuses
+// new members from then on. Nobody leaves by it.
+func (s *Server) Drain() { s.drain.Do(func() { close(s.draining) }) }
+
+func (s *Server) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close drains, ends everything the Server runs and wipes what it holds.
+func (s *Server) Close() error {
+	s.Drain()
+	s.cancel()
+	s.running.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for m := range s.everybody() {
+		m.stopTimer()
+	}
+	for _, h := range s.hubs {
+		h.close()
+	}
+	clear(s.hubs)
+	return nil
+}
+
+// everybody yields all members. s.mu is held.
+func (s *Server) everybody() map[*member]struct{} {
+	all := make(map[*member]struct{}, len(s.passes))
+	for _, m := range s.passes {
+		all[m] = struct{}{}
+	}
+	return all
+}
+
+// Members returns how many are inside.
+func (s *Server) Members() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.passes)
+}
+
+// follow does what the Gate says: whoever is put out is out before anything else.
+func (s *Server) follow(events <-chan channelkey.Event) {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case e, ok := <-events:
+			switch {
+			case !ok:
+				return
+			case e.Kind == channelkey.PutOut:
+				s.putOut(e)
+			case e.Kind == channelkey.WillExpire:
+				s.mu.RLock()
+				m := s.passes[e.Pass.ID]
+				s.mu.RUnlock()
+				if m != nil {
+					m.warn(e.Pass.End)
+				}
+			}
+		}
+	}
+}
+
+func (s *Server) putOut(e channelkey.Event) {
+	s.mu.Lock()
+	m := s.passes[e.Pass.ID]
+	if m == nil {
+		s.early[e.Pass.ID] = e.Reason
+	}
+	s.mu.Unlock()
+	if m != nil {
+		s.end(m, e.Reason.String(), true)
+	}
+}
+
+// end takes a member out of everything, and has the channel rotated. It reports false if
+// somebody else did so before.
+func (s *Server) end(m *member, why string, putOut bool) bool {
+	if !m.markOut(why) { // first: from here on nothing is handed to them
+		return false
+	}
+	s.mu.Lock()
+	m.mu.Lock()
+	token, resume := m.token, m.resume
+	m.mu.Unlock()
+	delete(s.passes, m.passID)
+	delete(s.resumes, resume)
+	s.mu.Unlock()
+	// The member token opens nothing any more, but tells why for a while.
+	time.AfterFunc(tellWhyFor, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.tokens, token)
+	})
+	event := "leave"
+	if putOut {
+		event = "put-out"
+	}
+	s.later(audit.Entry{Event: event, Actor: m.actor, Channel: m.hub.id, Subject: m.id, Reason: why})
+	m.hub.gone(m, putOut)
+	return true
+}
+
+// tellWhyFor is how long the token of a membership that ended tells why it did.
+const tellWhyFor = time.Minute
+
+// tokenHash is what the server keeps of a token: who reads its memory or state cannot
+// use it, and looking one up takes no time that depends on it.
+type tokenHash [sha256.Size]byte
+
+func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
+
+// The kinds of token, which their first bytes show.
+const (
+	memberPrefix = "csm_"
+	resumePrefix = "csr_"
+)
+
+// newToken draws a token of 128 bits.
+func newToken(prefix string) (token string, hash tokenHash) {
+	token = prefix + rand.Text()
+	return token, hashToken(token)
+}
+
+// newID draws an opaque ID.
+func newID(prefix string) string {
+	var b [8]byte
+	rand.Read(b[:])
+	return prefix + hex.EncodeToString(b[:])
+}
+
+// record writes entries; nothing they are about may happen before it returns nil.
+func (s *Server) record(entries ...audit.Entry) error {
+	if err := s.cfg.Audit.Append(entries...); err != nil {
+		if !s.failed.Swap(true) {
+			s.log.Error("keyserver: the audit record cannot be written: nobody is let in any more", "error", err)
+		}
+		return fmt.Errorf("keyserver: %w", err)
+	}
+	return nil
+}
+
+// entryQueue holds entries of what happened already and is not to wait for storage.
+type entryQueue struct {
+	mu      sync.Mutex
+	waiting []audit.Entry
+	wake    chan struct{}
+}
+
+// later has entries written soon.
+func (s *Server) later(entries ...audit.Entry) {
+	q := &s.entries
+	q.mu.Lock()
+	q.waiting = append(q.waiting, entries...)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// writeEntries writes what later was given, until Close, and the rest then.
+func (s *Server) writeEntries() {
+	q := &s.entries
+	for done := false; !done; {
+		select {
+		case <-q.wake:
+		case <-s.ctx.Done():
+			done = true
+		}
+		q.mu.Lock()
+		batch := q.waiting
+		q.waiting = nil
+		q.mu.Unlock()
+		_ = s.record(batch...) // it says so itself
+	}
+}
