@@ -69,7 +69,7 @@ passes as it is. What does not authenticate does not leave "gateway open".`,
 		Args: cobra.ArbitraryArgs,
 		RunE: needCommand,
 	}
-	c.AddCommand(p.gatewayDirection(true), p.gatewayDirection(false))
+	c.AddCommand(p.gatewayDirection(true), p.gatewayDirection(false), p.gatewayRecord())
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chanseal/chanseal/cipher"
 	"github.com/chanseal/chanseal/media"
 	"github.com/chanseal/chanseal/sealedfile"
 )
@@ -19,10 +20,17 @@ type openOptions struct {
 	channel string
 	salvage bool
 	force   bool
+
+	// of recordings of RTP
+	codec     string
+	suite     *cipher.Suite
+	ssrc      uint32
+	ssrcGiven bool
 }
 
 func (p *program) openCommand() *cobra.Command {
 	var o openOptions
+	var suite *suiteValue
 	c := &cobra.Command{
 		Use:     "open --channel NAME [flags] IN",
 		GroupID: groupFiles,
@@ -37,10 +45,16 @@ streams are put into Matroska.
 Every frame is authenticated before it is written. A file that was changed or cut
 off anywhere is refused with exit status 3, and no OUT is left; with --salvage OUT
 is what comes before the damage, the exit status still 3. To stdout, frames go out
-as each authenticates.`,
+as each authenticates.
+
+IN may also be what "gateway record" kept: then OUT is an rtpdump of plain RTP, or
+with --codec the frames of one stream: IVF, H.264, H.265 or Ogg Opus. What opens is
+written, whatever else the network brought; the exit status is 3 if something did not
+authenticate.`,
 		Example: `  chanseal open --channel stage talk.sealed.mkv
   chanseal open --channel stage -o - talk.sealed.mkv | mpv -
-  chanseal open --channel stage --salvage -o rest.webm torn.sealed.mkv`,
+  chanseal open --channel stage --salvage -o rest.webm torn.sealed.mkv
+  chanseal open --channel stage --codec vp8 -o talk.ivf talk.sealed.rtpdump`,
 		Args: exactArgs("IN"),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.in = args[0]
@@ -50,6 +64,7 @@ as each authenticates.`,
 			if err := p.oneStdin(c, o.in); err != nil {
 				return err
 			}
+			o.suite, o.ssrcGiven = suite.suite, c.Flags().Changed("ssrc")
 			return p.open(c.Context(), o)
 		},
 	}
@@ -57,6 +72,9 @@ as each authenticates.`,
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "keep what comes before the damage")
 	c.Flags().BoolVar(&o.force, "force", false, "overwrite OUT if it exists")
 	c.Flags().StringVarP(&o.out, "output", "o", "", "write to `OUT`, - for stdout")
+	c.Flags().StringVar(&o.codec, "codec", "", "of recorded RTP write the frames of `CODEC`: opus, vp8, vp9, h264, h265 or av1")
+	c.Flags().Uint32Var(&o.ssrc, "ssrc", 0, "of recorded RTP write the stream `SSRC` (default the first)")
+	suite = p.addSuiteFlag(c, "recorded RTP was sealed with `SUITE` (default the channel's; files say it themselves)")
 	return c
 }
 
@@ -67,6 +85,9 @@ func (p *program) open(ctx context.Context, o openOptions) error {
 		return err
 	}
 	defer in.Close()
+	if isRecording(in) {
+		return p.openRecording(ctx, in, o)
+	}
 	if o.out == "" && in.stdin {
 		o.out = "-"
 	}

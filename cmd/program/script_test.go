@@ -177,14 +177,14 @@ func cmdStrict(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// recording is all that matters of a recording.
-type recording struct {
+// contents is all that matters of a recording.
+type contents struct {
 	info     media.Info
 	frames   []media.Item
 	elements [][]byte // other than the container makes anew
 }
 
-func readRecording(path string) (*recording, error) {
+func readRecording(path string) (*contents, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func readRecording(path string) (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &recording{info: *r.Info()}
+	out := &contents{info: *r.Info()}
 	for {
 		var item media.Item
 		switch err := r.Next(&item); {
