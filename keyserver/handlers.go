@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/chanseal/chanseal/channelkey"
 	"github.com/chanseal/chanseal/keyserver/api"
@@ -43,7 +44,8 @@ func (s *Server) wrap(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if r.Body != nil {
+		if r.Method != http.MethodGet {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's recorder has none
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
 		if err := h(w, r); err != nil {
@@ -123,6 +125,10 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
 		m       *member
 		secrets [2]string
 	)
+	if err := s.limit(r, token); err != nil {
+		s.counters.refused("rate")
+		return err
+	}
 	if strings.HasPrefix(token, resumePrefix) {
 		m, secrets, err = s.resume(token, channel, &req)
 	} else {
@@ -155,15 +161,19 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
 		ResumeSeconds: int(s.cfg.ResumeFor.Seconds()), Sender: m.sender, ServiceEnd: m.serviceEnd(), Keys: keys})
 }
 
+// limit bounds the attempts to enter, from one address and with one card.
+func (s *Server) limit(r *http.Request, token string) error {
+	return limited(max(s.byAddr.take(client(r.RemoteAddr)), s.byCard.take(hashToken(token))))
+}
+
 // admit lets somebody in with a card.
 func (s *Server) admit(r *http.Request, card, channel string, req *api.EnterRequest) (m *member, tokens [2]string, err error) {
 	claims := channelkey.Claims{Channel: channel, User: channelkey.User(req.UID)}
-	m = &member{s: s, id: newID("m-"), actor: s.cfg.Audit.ID("user", req.UID)}
-	refused := audit.Entry{Event: "enter", Actor: m.actor, Channel: s.cfg.Audit.ID("channel", channel), Outcome: "refused"}
+	m = &member{s: s, id: newID("m-"), actor: s.cfg.Audit.ID("u", req.UID)}
+	entry := audit.Entry{Event: "enter", Actor: m.actor, Channel: s.cfg.Audit.ID("c", channel)}
 	pass, err := s.cfg.Gate.Enter(card, claims)
 	if err != nil {
-		refused.Reason = problemOf(err).Reason
-		s.later(refused)
+		s.refused(entry, problemOf(err).Reason)
 		return nil, tokens, err
 	}
 	m.pass, m.passID = pass, pass.ID
@@ -172,8 +182,7 @@ func (s *Server) admit(r *http.Request, card, channel string, req *api.EnterRequ
 		s.mu.Lock()
 		delete(s.early, pass.ID)
 		s.mu.Unlock()
-		refused.Reason = problemOf(err).Reason
-		s.later(refused)
+		s.refused(entry, problemOf(err).Reason)
 		return nil, tokens, err
 	}
 	s.mu.Lock()
@@ -189,10 +198,12 @@ func (s *Server) admit(r *http.Request, card, channel string, req *api.EnterRequ
 	if out {
 		s.end(m, why.String(), true)
 	}
-	if err := s.record(audit.Entry{Event: "enter", Actor: m.actor, Channel: m.hub.id, Subject: m.id}); err != nil {
+	entry.Subject = m.id
+	if err := s.record(entry); err != nil {
 		s.leaveNow(m, "failed")
 		return nil, tokens, err
 	}
+	s.counters.entered.Add(1)
 	return m, tokens, nil
 }
 
@@ -203,6 +214,7 @@ func (s *Server) resume(token, channel string, req *api.EnterRequest) (m *member
 	m = s.resumes[hash]
 	if m == nil || m.hub.name != channel || req.UID != "" && channelkey.User(req.UID) != m.pass.User {
 		s.mu.Unlock()
+		s.refused(audit.Entry{Event: "resume", Channel: s.cfg.Audit.ID("c", channel)}, "unknown-token")
 		return nil, tokens, refuse("unknown-token")
 	}
 	if err := m.ended(); err != nil {
@@ -215,6 +227,7 @@ func (s *Server) resume(token, channel string, req *api.EnterRequest) (m *member
 	if err := s.record(audit.Entry{Event: "resume", Actor: m.actor, Channel: m.hub.id, Subject: m.id}); err != nil {
 		return nil, tokens, err
 	}
+	s.counters.resumed.Add(1)
 	return m, tokens, nil
 }
 
@@ -245,7 +258,15 @@ func (s *Server) member(r *http.Request) (*member, error) {
 	m := s.tokens[hash]
 	s.mu.RUnlock()
 	if m == nil || m.hub.name != r.PathValue("channel") {
+		if err := limited(s.byAddr.take(client(r.RemoteAddr))); err != nil {
+			return nil, err
+		}
+		s.counters.refused("unknown-token")
 		return nil, refuse("unknown-token")
+	}
+	if err := m.limit(); err != nil {
+		s.counters.refused("rate")
+		return nil, err
 	}
 	if err := m.ended(); err != nil {
 		return nil, err
@@ -293,8 +314,7 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
 	entry := audit.Entry{Event: "renew", Actor: m.actor, Channel: m.hub.id, Subject: m.id}
 	renewed, err := s.cfg.Gate.Renew(pass, req.Card.Reveal())
 	if err != nil {
-		entry.Outcome, entry.Reason = "refused", problemOf(err).Reason
-		s.later(entry)
+		s.refused(entry, problemOf(err).Reason)
 		return err
 	}
 	m.mu.Lock()
@@ -304,6 +324,7 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
 	if err := s.record(entry); err != nil {
 		return err
 	}
+	s.counters.renewed.Add(1)
 	return writeJSON(w, http.StatusOK, &api.Expiry{ServiceEnd: renewed.End})
 }
 

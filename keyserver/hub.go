@@ -145,7 +145,7 @@ func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hub{s: s, name: name, id: s.cfg.Audit.ID("channel", name), ch: ch, members: map[*member]struct{}{},
+	h := &hub{s: s, name: name, id: s.cfg.Audit.ID("c", name), ch: ch, members: map[*member]struct{}{},
 		wake: make(chan struct{}, 1), done: make(chan struct{}), idle: time.Now()}
 	if err := h.rotate(ctx, "opened"); err != nil {
 		return nil, err
@@ -250,6 +250,7 @@ func (h *hub) rotate(ctx context.Context, why string) error {
 	if _, err := h.ch.Stage(ctx, "next"); err != nil && !errors.Is(err, keyring.ErrStaged) {
 		return err
 	}
+	h.s.counters.rotated.Add(1)
 	h.s.later(audit.Entry{Event: "rotate", Channel: h.id, Epoch: info.Epoch, Reason: why})
 	return nil
 }

@@ -32,6 +32,7 @@ type member struct {
 	out       string // why the membership ended; "": it did not
 	expires   int64  // an end of service that the stream has to tell of
 	timer     *time.Timer
+	requests  bucket
 }
 
 // stream is a member's watch. The newest one lives.
@@ -138,6 +139,13 @@ func (m *member) open() *stream {
 	return st
 }
 
+// limit bounds the member's requests.
+func (m *member) limit() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return limited(m.requests.take(time.Now(), m.s.cfg.Limits.MemberRate))
+}
+
 // closed ends a stream. If it was the member's, the time begins in which they must come
 // back.
 func (m *member) closed(st *stream) {
@@ -231,6 +239,7 @@ func (m *member) recordHandOut(snap *snapshot) error {
 	if err := m.s.record(entries...); err != nil {
 		return err
 	}
+	m.s.counters.handedOut.Add(uint64(len(entries)))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.handed = max(m.handed, entries[len(entries)-1].Epoch)

@@ -73,8 +73,13 @@ func problemOf(err error) *api.Problem {
 	var (
 		own   *refusal
 		ended *endedError
+		over  *overRate
 	)
 	switch {
+	case errors.As(err, &over):
+		p := ownProblem("rate")
+		p.RetryAfter = over.seconds()
+		return p
 	case errors.As(err, &ended):
 		return endedProblem(ended.why)
 	case errors.As(err, &own):

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,8 @@ type Config struct {
 	// IdleChannel is after how long without a member the Server stops to follow a
 	// channel; 0 for 10 minutes.
 	IdleChannel time.Duration
+	// Limits bound what anybody can ask for.
+	Limits Limits
 }
 
 func (c *Config) complete() error {
@@ -69,6 +72,7 @@ func (c *Config) complete() error {
 		}
 	}
 	c.LeaveDelay = max(c.LeaveDelay, 0)
+	c.Limits.complete()
 	return nil
 }
 
@@ -93,7 +97,12 @@ type Server struct {
 	passes  map[uint64]*member           // by the pass's ID
 	early   map[uint64]channelkey.Reason // put out before they were in passes
 
-	entries entryQueue
+	entries  entryQueue
+	refusals refusals
+	counters counters
+	streams  atomic.Int64
+	byAddr   buckets[netip.Prefix]
+	byCard   buckets[tokenHash]
 }
 
 // New makes a server. Close it after use, before its Gate, Ring and Audit.
@@ -106,6 +115,7 @@ func New(cfg Config) (*Server, error) {
 		hubs: map[string]*hub{}, tokens: map[tokenHash]*member{}, resumes: map[tokenHash]*member{},
 		passes: map[uint64]*member{}, early: map[uint64]channelkey.Reason{}}
 	s.entries.wake = make(chan struct{}, 1)
+	s.byAddr.rate, s.byCard.rate = cfg.Limits.AddressRate, cfg.Limits.CardRate
 	s.mux = s.routes()
 	events := cfg.Gate.Events()
 	s.running.Go(func() { s.follow(events) })
@@ -217,6 +227,7 @@ func (s *Server) end(m *member, why string, putOut bool) bool {
 		defer s.mu.Unlock()
 		delete(s.tokens, token)
 	})
+	s.counters.over(why)
 	event := "leave"
 	if putOut {
 		event = "put-out"
@@ -287,16 +298,21 @@ func (s *Server) later(entries ...audit.Entry) {
 // writeEntries writes what later was given, until Close, and the rest then.
 func (s *Server) writeEntries() {
 	q := &s.entries
+	skipped := time.NewTicker(skippedEvery)
+	defer skipped.Stop()
 	for done := false; !done; {
+		var more []audit.Entry
 		select {
 		case <-q.wake:
+		case <-skipped.C:
+			more = s.skippedRefusals()
 		case <-s.ctx.Done():
-			done = true
+			done, more = true, s.skippedRefusals()
 		}
 		q.mu.Lock()
 		batch := q.waiting
 		q.waiting = nil
 		q.mu.Unlock()
-		_ = s.record(batch...) // it says so itself
+		_ = s.record(append(batch, more...)...) // it says so itself
 	}
 }

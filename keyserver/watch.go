@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/chanseal/chanseal/keyserver/api"
@@ -24,9 +25,11 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 	sent, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64)
 	st := m.open()
 	defer m.closed(st)
+	s.streams.Add(1)
+	defer s.streams.Add(-1)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
-	out := eventWriter{w, http.NewResponseController(w), s.cfg.WriteTimeout}
+	out := eventWriter{w, http.NewResponseController(w), s.cfg.WriteTimeout, &s.counters.slow}
 	if out.comment("chanseal") != nil {
 		return nil
 	}
@@ -94,6 +97,7 @@ type eventWriter struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	timeout time.Duration
+	slow    *atomic.Uint64
 }
 
 func (e eventWriter) event(name, id string, data []byte) error {
@@ -111,9 +115,18 @@ func (e eventWriter) comment(text string) error { return e.write([]byte(": " + t
 
 func (e eventWriter) write(b []byte) error {
 	// A writer that has no deadlines (a test's recorder) is never slow.
-	_ = e.rc.SetWriteDeadline(time.Now().Add(e.timeout))
-	if _, err := e.w.Write(b); err != nil {
+	began := time.Now()
+	_ = e.rc.SetWriteDeadline(began.Add(e.timeout))
+	_, err := e.w.Write(b)
+	if err == nil {
+		err = e.rc.Flush()
+	}
+	if err != nil {
+		if time.Since(began) >= e.timeout {
+			e.slow.Add(1)
+		}
 		return err
 	}
-	return e.rc.Flush()
+	_ = e.rc.SetWriteDeadline(time.Time{}) // HTTP/2 would end an idle stream by it
+	return nil
 }

@@ -154,7 +154,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 		p.sealCommand(), p.openCommand(), p.inspectCommand(),
 		p.channelCommand(), p.tokenCommand(),
 		p.demoCommand(), p.benchCommand(), p.conformanceCommand(), p.versionCommand(),
-		p.gatewayCommand(), p.proxyCommand(), p.auditCommand(),
+		p.serveCommand(), p.gatewayCommand(), p.proxyCommand(), p.auditCommand(),
 	)
 	root.SetHelpCommandGroupID(groupProgram)
 	root.SetCompletionCommandGroupID(groupProgram)
