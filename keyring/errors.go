@@ -21,6 +21,10 @@ var (
 	ErrCompacted = errors.New("keyring: the store no longer keeps changes from that revision on")
 	// ErrBusy says that another process held the store for too long.
 	ErrBusy = errors.New("keyring: the ring is busy")
+	// ErrUnreachable says that a store on other machines gave no answer in time.
+	ErrUnreachable = errors.New("keyring: the ring is unreachable")
+	// ErrFenced says that the record a write depends on was changed: nothing was written.
+	ErrFenced = errors.New("keyring: another record was changed that the write depends on")
 	// ErrTooLarge says that a key or value is longer than a store takes.
 	ErrTooLarge = errors.New("keyring: the record is larger than a store takes")
 )

@@ -15,8 +15,8 @@ const (
 //
 // Whatever a method acknowledged by returning nil has reached stable storage:
 // neither a killed process nor a power cut takes it back. A method that
-// returned an error other than ErrConflict, ErrNotFound, ErrTaken or ErrTooLarge
-// may or may not have done its work.
+// returned an error other than ErrConflict, ErrNotFound, ErrTaken, ErrFenced or
+// ErrTooLarge may or may not have done its work.
 //
 // All methods may be called from several goroutines and, on the same storage,
 // from several processes. Package keyringtest examines implementations.
@@ -50,8 +50,8 @@ type Store interface {
 	// yielded (then it ends, too). Several changes of one key may come as one
 	// Event, of the newest. A change made by another process is seen within a
 	// second. From revision 0 on, every record there is comes first. To go on
-	// later, Watch from the last Event's revision, or from that of a List. ErrCompacted says that this
-	// revision is too old: List again.
+	// later, Watch from the last Event's revision, or from that of a List. ErrCompacted
+	// says that this revision is too old, or that the store went back behind it: List again.
 	Watch(ctx context.Context, prefix string, after uint64) iter.Seq2[Event, error]
 
 	// Close releases what the store holds, and ends every Watch.
@@ -70,6 +70,23 @@ type Event struct {
 	Key     string
 	Rev     uint64 // of the change
 	Deleted bool
+}
+
+// Pager is a [Store] that lists in pages, so that not all records need to be in
+// memory at once.
+type Pager interface {
+	// Page returns up to limit records whose keys begin with prefix and come
+	// after the key after ("" is before all), in the order of their keys, and
+	// whether there are more. Pages are not of one moment.
+	Page(ctx context.Context, prefix, after string, limit int) (page []Entry, more bool, err error)
+}
+
+// Fencer is a [Store] that lets a write depend on a second record.
+type Fencer interface {
+	// CASFenced is CAS that writes only if the record under fence has revision
+	// at, too; otherwise it returns ErrFenced. Both are looked at in one step
+	// with the write.
+	CASFenced(ctx context.Context, key string, value []byte, rev uint64, fence string, at uint64) (uint64, error)
 }
 
 // Scrubber is a [Store] that can overwrite what it no longer needs. A Ring calls

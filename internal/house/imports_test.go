@@ -95,6 +95,19 @@ func violations(p pkg, rules map[string]rule) (bad []string) {
 	return bad
 }
 
+// servers returns what p imports of etcd's server, which only tests may have.
+func servers(p pkg) string {
+	if strings.HasSuffix(p.path, "/etcdtest") {
+		return ""
+	}
+	for _, dep := range p.deps {
+		if strings.HasPrefix(dep, "go.etcd.io/etcd/server/") || strings.HasSuffix(dep, "/etcdtest") {
+			return dep
+		}
+	}
+	return ""
+}
+
 func TestImports(t *testing.T) {
 	pkgs := list(t, module+"/...")
 	if len(pkgs) < 5 {
@@ -103,6 +116,9 @@ func TestImports(t *testing.T) {
 	for _, p := range pkgs {
 		for _, dep := range violations(p, rules) {
 			t.Errorf("%s must not import %s", p.path, dep)
+		}
+		if dep := servers(p); dep != "" {
+			t.Errorf("%s must not import %s: it is for tests", p.path, dep)
 		}
 	}
 }
@@ -122,6 +138,12 @@ func TestRulesBite(t *testing.T) {
 		if len(violations(p, rules)) != 1 {
 			t.Errorf("%s importing %v passes", p.path, p.deps)
 		}
+	}
+	if servers(pkg{module + "/cmd/chanseal", []string{module + "/keyring/etcdstore", "go.etcd.io/etcd/server/v3/embed"}}) == "" {
+		t.Error("the program may hold etcd's server")
+	}
+	if bad := violations(pkg{module + "/keyring/etcdstore", []string{"go.etcd.io/etcd/client/v3", module + "/keyring", module + "/cipher"}}, rules); bad != nil {
+		t.Errorf("etcdstore may not import %v", bad)
 	}
 	if bad := violations(pkg{module + "/keyring/boltstore", []string{"go.etcd.io/bbolt", module + "/keyring", module + "/cipher", "os"}}, rules); bad != nil {
 		t.Errorf("boltstore may not import %v", bad)

@@ -63,6 +63,7 @@ type Store struct {
 var (
 	_ keyring.Store    = (*Store)(nil)
 	_ keyring.Scrubber = (*Store)(nil)
+	_ keyring.Fencer   = (*Store)(nil)
 )
 
 // Create makes an empty store at path, mode 0600. An existing file is an error
@@ -273,7 +274,7 @@ func (s *Store) do(ctx context.Context, readOnly bool, work func(*handle) error)
 			s.tell()
 		}
 		return nil
-	case keyring.ErrNotFound, keyring.ErrConflict, keyring.ErrTaken, keyring.ErrCompacted, keyring.ErrTooLarge:
+	case keyring.ErrNotFound, keyring.ErrConflict, keyring.ErrTaken, keyring.ErrFenced, keyring.ErrCompacted, keyring.ErrTooLarge:
 		return err
 	}
 	return s.wrap(err)

@@ -176,6 +176,25 @@ func (s *Store) Get(ctx context.Context, key string) (e keyring.Entry, err error
 
 // CAS implements [keyring.Store].
 func (s *Store) CAS(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
+	return s.cas(ctx, key, value, rev, func(*bbolt.Tx) error { return nil })
+}
+
+// CASFenced implements [keyring.Fencer].
+func (s *Store) CASFenced(ctx context.Context, key string, value []byte, rev uint64, fence string, at uint64) (uint64, error) {
+	if err := checkNames(fence); err != nil {
+		return 0, err
+	}
+	return s.cas(ctx, key, value, rev, func(tx *bbolt.Tx) error {
+		_, now, _, err := find(tx, fence)
+		if err == nil && now != at {
+			err = keyring.ErrFenced
+		}
+		return err
+	})
+}
+
+// cas is CAS under one more condition.
+func (s *Store) cas(ctx context.Context, key string, value []byte, rev uint64, holds func(*bbolt.Tx) error) (uint64, error) {
 	if err := checkNames(key); err != nil {
 		return 0, err
 	}
@@ -190,6 +209,9 @@ func (s *Store) CAS(ctx context.Context, key string, value []byte, rev uint64) (
 		}
 		if old != rev {
 			return keyring.ErrConflict
+		}
+		if err := holds(tx); err != nil {
+			return err
 		}
 		st, err := readState(tx)
 		if err != nil {

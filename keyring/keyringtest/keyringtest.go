@@ -25,6 +25,8 @@ type Opener func() (keyring.Store, error)
 const patience = 30 * time.Second
 
 // TestStore runs every check, each on a storage of its own that fresh makes empty.
+// What is optional, [keyring.Pager] and [keyring.Fencer], is checked of stores that
+// have it.
 func TestStore(t *testing.T, fresh func(testing.TB) Opener) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
@@ -51,6 +53,8 @@ var checks = []check{
 	{"delete", checkDelete},
 	{"take", checkTake},
 	{"list", checkList},
+	{"pages", checkPages},
+	{"fence", checkFence},
 	{"two handles", checkHandles},
 	{"racing writers", checkRace},
 	{"racing takers", checkTakers},

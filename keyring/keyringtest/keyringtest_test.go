@@ -41,6 +41,10 @@ func TestExaminer(t *testing.T) {
 		"watch ends early":           func(m *Memory) keyring.Store { return watchOnce{m} },
 		"watch outlives context":     func(m *Memory) keyring.Store { return watchForever{m} },
 		"context is ignored":         func(m *Memory) keyring.Store { return noContext{m} },
+		"pages repeat the last":      func(m *Memory) keyring.Store { return pagesOverlap{m} },
+		"pages end early":            func(m *Memory) keyring.Store { return pagesShort{m} },
+		"fence is ignored":           func(m *Memory) keyring.Store { return noFence{m} },
+		"fence hides a conflict":     func(m *Memory) keyring.Store { return blindFence{m} },
 		"close does nothing":         func(m *Memory) keyring.Store { return noClose{m} },
 		"handles share nothing":      func(m *Memory) keyring.Store { return NewMemory() },
 	} {
@@ -87,6 +91,10 @@ type (
 	watchForever  struct{ *Memory }
 	noContext     struct{ *Memory }
 	noClose       struct{ *Memory }
+	pagesOverlap  struct{ *Memory }
+	pagesShort    struct{ *Memory }
+	noFence       struct{ *Memory }
+	blindFence    struct{ *Memory }
 )
 
 func (s blindCAS) CAS(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
@@ -217,3 +225,24 @@ func (s noContext) CAS(_ context.Context, key string, value []byte, rev uint64) 
 }
 
 func (s noClose) Close() error { return nil }
+
+func (s pagesOverlap) Page(ctx context.Context, prefix, after string, limit int) ([]keyring.Entry, bool, error) {
+	if after != "" {
+		after = after[:len(after)-1]
+	}
+	return s.Memory.Page(ctx, prefix, after, max(limit, 2))
+}
+
+func (s pagesShort) Page(ctx context.Context, prefix, after string, limit int) ([]keyring.Entry, bool, error) {
+	page, _, err := s.Memory.Page(ctx, prefix, after, limit)
+	return page, false, err
+}
+
+func (s noFence) CASFenced(ctx context.Context, key string, value []byte, rev uint64, _ string, _ uint64) (uint64, error) {
+	return s.Memory.CAS(ctx, key, value, rev)
+}
+
+func (s blindFence) CASFenced(ctx context.Context, key string, value []byte, _ uint64, fence string, at uint64) (uint64, error) {
+	e, _ := s.Get(ctx, key)
+	return s.Memory.CASFenced(ctx, key, value, e.Rev, fence, at)
+}

@@ -27,7 +27,11 @@ type memory struct {
 	changed chan struct{} // closed and replaced at every change
 }
 
-var _ keyring.Store = (*Memory)(nil)
+var (
+	_ keyring.Store  = (*Memory)(nil)
+	_ keyring.Pager  = (*Memory)(nil)
+	_ keyring.Fencer = (*Memory)(nil)
+)
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
@@ -84,6 +88,26 @@ func (m *Memory) CAS(ctx context.Context, key string, value []byte, rev uint64) 
 		return 0, err
 	}
 	defer m.mu.Unlock()
+	return m.cas(key, value, rev)
+}
+
+// CASFenced implements [keyring.Fencer].
+func (m *Memory) CASFenced(ctx context.Context, key string, value []byte, rev uint64, fence string, at uint64) (uint64, error) {
+	if len(value) > keyring.MaxValue {
+		return 0, keyring.ErrTooLarge
+	}
+	if err := m.begin(ctx, key, fence); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	if m.kv[key].Rev == rev && m.kv[fence].Rev != at {
+		return 0, keyring.ErrFenced
+	}
+	return m.cas(key, value, rev)
+}
+
+// cas is CAS with the lock held.
+func (m *memory) cas(key string, value []byte, rev uint64) (uint64, error) {
 	if m.kv[key].Rev != rev {
 		return 0, keyring.ErrConflict
 	}
@@ -151,6 +175,16 @@ func (m *Memory) List(ctx context.Context, prefix string) ([]keyring.Entry, uint
 	}
 	slices.SortFunc(out, func(a, b keyring.Entry) int { return strings.Compare(a.Key, b.Key) })
 	return out, m.rev, nil
+}
+
+// Page implements [keyring.Pager].
+func (m *Memory) Page(ctx context.Context, prefix, after string, limit int) ([]keyring.Entry, bool, error) {
+	all, _, err := m.List(ctx, prefix)
+	if err != nil {
+		return nil, false, err
+	}
+	all = slices.DeleteFunc(all, func(e keyring.Entry) bool { return e.Key <= after })
+	return all[:min(limit, len(all))], len(all) > limit, nil
 }
 
 // Watch implements [keyring.Store].

@@ -1,0 +1,141 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/chanseal/chanseal/keyring"
+)
+
+// ErrRefused says that etcd does not let the user in, or not to these keys.
+var ErrRefused = errors.New("etcd refuses the user")
+
+// errUncertain ends an operation of which nobody knows whether it was done.
+var errUncertain = errors.New("etcd's answer was lost, and others changed the record since: the change may have been made")
+
+// tries is how many attempts an operation's time is divided by: a member that
+// does not answer must not use it up.
+const tries = 4
+
+// retry runs an operation until it is done, fails for good, or its time is over.
+// again says that an attempt before may have been carried out.
+func (s *Store) retry(ctx context.Context, op func(ctx context.Context, again bool) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.done.Err() != nil {
+		return keyring.ErrClosed
+	}
+	all, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	s.why.Store(nil)
+	var last error
+	for again := false; ; again = true {
+		one, cancel := context.WithTimeout(all, s.o.Timeout/tries)
+		err := op(one, again)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if !transient(err) {
+			return s.explain(err)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			last = err
+		}
+		select {
+		case <-all.Done():
+		case <-s.done.Done():
+		case <-time.After(20*time.Millisecond + rand.N(60*time.Millisecond)):
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case s.done.Err() != nil:
+			return keyring.ErrClosed
+		case all.Err() != nil:
+			return s.unreachable(last)
+		}
+	}
+}
+
+// transient reports whether another attempt, on another member, may do better.
+func transient(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return true
+	}
+	code := status.Code(err)
+	if e := (rpctypes.EtcdError{}); errors.As(err, &e) {
+		code = e.Code()
+	} else if _, ok := status.FromError(err); !ok {
+		return false
+	}
+	switch {
+	case code == codes.Unavailable, code == codes.DeadlineExceeded, code == codes.Canceled, code == codes.Aborted,
+		code == codes.Internal, code == codes.Unknown:
+		return true
+	}
+	return errors.Is(err, rpctypes.ErrTooManyRequests)
+}
+
+// where names the ring for messages.
+func (s *Store) where() string {
+	return Scheme + strings.Join(s.o.Endpoints, ",") + strings.TrimSuffix(s.o.Prefix, "/")
+}
+
+func (s *Store) unreachable(last error) error {
+	why := ""
+	if known := s.why.Load(); known != nil {
+		why = ": " + *known
+	} else if last != nil && !errors.Is(last, context.DeadlineExceeded) {
+		why = ": " + reason(last)
+	}
+	return fmt.Errorf("%w: endpoints %s gave no answer of a majority within %v%s", keyring.ErrUnreachable, strings.Join(s.o.Endpoints, ", "), s.o.Timeout, why)
+}
+
+// reason is the part of an error of gRPC that says something.
+func reason(err error) string {
+	text := status.Convert(err).Message()
+	if i := strings.LastIndex(text, "latest balancer error: "); i >= 0 {
+		text = text[i+len("latest balancer error: "):]
+	}
+	if i := strings.LastIndex(text, "desc = "); i >= 0 {
+		text = text[i+len("desc = "):]
+	}
+	return strings.Trim(text, `"`)
+}
+
+// explain makes an error of a ring of what etcd said for good.
+func (s *Store) explain(err error) error {
+	for _, own := range []error{keyring.ErrNotFound, keyring.ErrConflict, keyring.ErrTaken, keyring.ErrFenced, keyring.ErrCompacted, keyring.ErrTooLarge} {
+		if err == own {
+			return err
+		}
+	}
+	switch {
+	case errors.Is(err, keyring.ErrDamaged):
+		return err
+	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
+		return keyring.ErrCompacted
+	case errors.Is(err, rpctypes.ErrRequestTooLarge):
+		return keyring.ErrTooLarge
+	case errors.Is(err, rpctypes.ErrCorrupt):
+		return fmt.Errorf("etcdstore: %s: the cluster's data is corrupt: %w", s.where(), keyring.ErrDamaged)
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return fmt.Errorf("etcdstore: %s: the cluster's database is full: compact and defragment it, then disarm the alarm: %w", s.where(), err)
+	case errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty),
+		errors.Is(err, rpctypes.ErrPermissionNotGranted), errors.Is(err, rpctypes.ErrInvalidAuthToken), errors.Is(err, rpctypes.ErrUserNotFound):
+		return fmt.Errorf("etcdstore: %s: %w: %s", s.where(), ErrRefused, reason(err))
+	case transient(err):
+		return s.unreachable(err)
+	}
+	return fmt.Errorf("etcdstore: %s: %w", s.where(), err)
+}
