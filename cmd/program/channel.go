@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chanseal/chanseal/keyring"
-	"github.com/chanseal/chanseal/keyring/boltstore"
 )
 
 func (p *program) channelCommand() *cobra.Command {
@@ -135,24 +134,21 @@ func (p *program) openOrCreateRing(ctx context.Context, channel string, passphra
 	if err != nil {
 		return nil, err
 	}
-	o := boltstore.RingOptions{Suites: p.custom}
+	var keks []keyring.KEK
 	switch {
 	case p.passphraseFile != "":
-		o.KEKs, err = p.passphraseKEK()
+		keks, err = p.passphraseKEK()
 	case passphrase:
-		o.KEKs, err = p.askNewPassphrase(dir)
+		keks, err = p.askNewPassphrase(dir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if ring, err = boltstore.CreateRing(ctx, dir, o); err != nil {
+	ring, opens, err := p.createRingAt(ctx, dir, keks)
+	if err != nil {
 		return nil, p.ringError(dir, channel, err)
 	}
-	if len(o.KEKs) > 0 {
-		p.notef("made a ring in %s: its passphrase opens every channel", dir)
-	} else {
-		p.notef("made a ring in %s: whoever has this directory, with the key file %s in it, can open every channel", dir, boltstore.KeyFile)
-	}
+	p.notef("made a ring in %s: %s", dir, opens)
 	return ring, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chanseal/chanseal/cipher"
+	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/proxy/client"
 )
 
@@ -54,6 +55,8 @@ type program struct {
 	quiet          bool
 	ringDir        string
 	passphraseFile string
+	keyFile        string
+	phrase         []keyring.KEK // from the passphrase's file, once it was read
 }
 
 // run runs a command line, without the program's name.
@@ -146,7 +149,8 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
-	flags.StringVar(&p.ringDir, "ring", "", "use the ring in `DIR` (default $CHANSEAL_RING, else "+defaultRingName()+")")
+	flags.StringVar(&p.ringDir, "ring", "", "use the ring in `DIR`, or the one at etcd://HOST,HOST/PREFIX (default $CHANSEAL_RING, else "+defaultRingName()+")")
+	flags.StringVar(&p.keyFile, "key-file", "", "the ring's key is in `FILE` (default $CHANSEAL_KEY_FILE, else beside the ring)")
 	flags.StringVar(&p.passphraseFile, "passphrase-file", "", "the ring's passphrase is the first line of `FILE`, - for stdin")
 	flags.BoolVarP(&p.quiet, "quiet", "q", false, "print nothing but errors and data")
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/chanseal/chanseal/keyring"
-	"github.com/chanseal/chanseal/keyring/boltstore"
+	"github.com/chanseal/chanseal/keyring/etcdstore"
 )
 
 const ringVariable = "CHANSEAL_RING"
@@ -29,7 +30,7 @@ func defaultRingName() string {
 	return filepath.Join(dir, "chanseal")
 }
 
-// ring returns the ring's directory.
+// ring returns where the ring is: a directory, or the URL of a cluster.
 func (p *program) ring() (string, error) {
 	if p.ringDir != "" {
 		return p.ringDir, nil
@@ -57,15 +58,19 @@ func (p *program) openRing(ctx context.Context, channel string) (*keyring.Ring, 
 	if err != nil {
 		return nil, err
 	}
-	o := boltstore.RingOptions{Suites: p.custom}
-	if p.passphraseFile != "" {
-		if o.KEKs, err = p.passphraseKEK(); err != nil {
-			return nil, err
-		}
+	keks, missing := p.namedKEKs()
+	if missing != nil && !errors.Is(missing, fs.ErrNotExist) {
+		return nil, missing
 	}
-	r, err := boltstore.OpenRing(ctx, dir, o)
+	r, err := p.ringAt(ctx, dir, keks)
+	if missing != nil && !errors.Is(err, keyring.ErrNoRing) { // no other key may stand in for the one that was named
+		if r != nil {
+			r.Close()
+		}
+		return nil, missing
+	}
 	var locked *keyring.LockedError
-	if len(o.KEKs) == 0 && errors.As(err, &locked) && !locked.Tried && slices.Contains(locked.Kinds, "argon2id") {
+	if len(keks) == 0 && errors.As(err, &locked) && !locked.Tried && slices.Contains(locked.Kinds, "argon2id") {
 		if !p.asks() {
 			return nil, hinted(fmt.Errorf("the ring in %s needs a passphrase", dir), "give it in a file: --passphrase-file FILE")
 		}
@@ -73,10 +78,10 @@ func (p *program) openRing(ctx context.Context, channel string) (*keyring.Ring, 
 		if askErr != nil {
 			return nil, askErr
 		}
-		if o.KEKs, err = newPassphrase(phrase); err != nil {
+		if keks, err = newPassphrase(phrase); err != nil {
 			return nil, err
 		}
-		r, err = boltstore.OpenRing(ctx, dir, o)
+		r, err = p.ringAt(ctx, dir, keks)
 	}
 	return r, p.ringError(dir, channel, err)
 }
@@ -92,7 +97,14 @@ func (p *program) ringError(dir, channel string, err error) error {
 	case errors.Is(err, keyring.ErrNoRing):
 		return hinted(&reworded{fmt.Sprintf("there is no ring in %s yet", dir), err},
 			"make one, with its first channel: chanseal channel create "+channel,
-			"or say where it is: --ring DIR, or "+ringVariable+" in the environment")
+			"or say where it is: --ring DIR or --ring etcd://HOST,HOST/PREFIX, or "+ringVariable+" in the environment")
+	case errors.Is(err, keyring.ErrLocked) && inEtcd(dir) && p.passphraseFile == "" && p.keyFilePath() == "":
+		path, _ := etcdKeyFile()
+		return hinted(fmt.Errorf("the ring in %s: %w", dir, err), "bring the key file that was made with the ring to "+path+", or say where it is: --key-file FILE")
+	case errors.Is(err, keyring.ErrUnreachable):
+		return hinted(err, "do the cluster's members run, and is the URL right?")
+	case errors.Is(err, etcdstore.ErrRefused):
+		return hinted(err, "the user is user=NAME in the URL, the password in password-file=FILE or "+passwordVariable+"; a role has to grant it all keys below the prefix")
 	case errors.Is(err, keyring.ErrLocked) && p.passphraseFile != "":
 		return hinted(fmt.Errorf("the ring in %s: %w", dir, err), "is it the right passphrase? only the file's first line counts")
 	case errors.Is(err, keyring.ErrDamaged):
@@ -119,8 +131,19 @@ func (p *program) openChannel(ctx context.Context, r *keyring.Ring, name string)
 // maxPassphrase bounds a passphrase in bytes.
 const maxPassphrase = 4096
 
-// passphraseKEK reads the passphrase from --passphrase-file.
+// passphraseKEK reads the passphrase from --passphrase-file, once: it may be stdin.
 func (p *program) passphraseKEK() ([]keyring.KEK, error) {
+	if p.phrase == nil {
+		k, err := p.readPassphrase()
+		if err != nil {
+			return nil, err
+		}
+		p.phrase = k
+	}
+	return p.phrase, nil
+}
+
+func (p *program) readPassphrase() ([]keyring.KEK, error) {
 	var in io.Reader = p.stdin
 	if p.passphraseFile != "-" {
 		f, err := os.Open(p.passphraseFile)
@@ -218,7 +241,11 @@ func (p *program) completeChannel(c *cobra.Command, args []string, _ string) ([]
 	if err != nil {
 		return nil, rest
 	}
-	r, err := boltstore.OpenRing(c.Context(), dir, boltstore.RingOptions{Suites: p.custom})
+	keks, err := p.namedKEKs()
+	if err != nil {
+		return nil, rest
+	}
+	r, err := p.ringAt(c.Context(), dir, keks)
 	if err != nil {
 		return nil, rest
 	}

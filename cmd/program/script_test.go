@@ -3,6 +3,7 @@ package program
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,10 +16,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/chanseal/chanseal/keyring/etcdstore/etcdtest"
 	"github.com/chanseal/chanseal/media"
 )
 
@@ -41,11 +44,19 @@ func TestMain(m *testing.M) {
 //	cuts CHANNEL IN N           so does each of N places where it is cut
 //	times N ARGS…               chanseal ARGS… succeeds N times
 //	nofile PATTERN              no file matches, hidden or not
+//	etcd                        $ETCD is the URL of a ring in a cluster of three, $DOWN of one that does not run
 func TestScript(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
+	cluster := sync.OnceValues(func() (*etcdtest.Cluster, error) {
+		cl, err := etcdtest.Start(etcdtest.Config{Members: 3})
+		if err == nil {
+			t.Cleanup(func() { cl.Close() })
+		}
+		return cl, err
+	})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -66,6 +77,13 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "strict": cmdStrict, "equal": cmdEqual, "operate": cmdOperate, "cut": cmdCut,
 			"flipbits": cmdFlipBits, "cuts": cmdCuts, "times": cmdTimes, "nofile": cmdNoFile,
+			"etcd": func(ts *testscript.TestScript, neg bool, args []string) {
+				want(ts, neg, args, 0)
+				cl, err := cluster()
+				ts.Check(err)
+				ts.Setenv("ETCD", "etcd://"+strings.Join(cl.Endpoints(), ",")+"/"+crand.Text())
+				ts.Setenv("DOWN", "etcd://127.0.0.1:1/p?timeout=1s")
+			},
 		},
 	})
 }
