@@ -27,6 +27,7 @@ type hub struct {
 	members  map[*member]struct{}
 	senders  numbers
 	rotateAt time.Time // when a fresh epoch is due; zero: it is not
+	stageAt  time.Time // when the next one is to be staged; zero: it is
 	why      string    // of that rotation
 	idle     time.Time // since when nobody is inside
 	shut     bool
@@ -43,6 +44,7 @@ type snapshot struct {
 	keys    api.Keys // with secrets
 	secrets []byte   // all of them, as they are wrapped
 	aad     []byte
+	staged  bool   // the next epoch is there
 	plain   []byte // keys in JSON
 }
 
@@ -66,6 +68,7 @@ func newSnapshot(h *keyring.Handout) (*snapshot, error) {
 		e := api.Epoch{Epoch: k.Number, State: api.StateActive, Suite: k.SuiteName, SuiteID: uint16(k.Suite), Fingerprint: k.Fingerprint, Secret: k.Secret()}
 		if k.State == keyring.Staged {
 			e.State = api.StateStaged
+			s.staged = true
 		} else {
 			e.Activated = k.Activated.UnixMilli()
 		}
@@ -150,6 +153,9 @@ func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
 	if err := h.rotate(ctx, "opened"); err != nil {
 		return nil, err
 	}
+	if err := h.stage(ctx); err != nil {
+		return nil, err
+	}
 	if h.feed, err = ch.Feed(ctx); err != nil {
 		return nil, err
 	}
@@ -197,6 +203,11 @@ func (h *hub) refresh() error {
 		return nil
 	}
 	h.snap = next
+	if next != nil && !next.staged && h.stageAt.IsZero() {
+		h.stageAt = time.Now().Add(stageAfter)
+	} else if next == nil || next.staged {
+		h.stageAt = time.Time{}
+	}
 	all := make([]*member, 0, len(h.members))
 	for m := range h.members {
 		all = append(all, m)
@@ -241,19 +252,35 @@ func (h *hub) drop(m *member) {
 	h.senders.give(m.sender)
 }
 
-// rotate makes a fresh epoch that nobody was handed before, and stages the one after it.
+// rotate makes a fresh epoch that nobody was handed before. The one after it is staged
+// a little later, when members have this one.
 func (h *hub) rotate(ctx context.Context, why string) error {
 	info, err := h.ch.Revoke(ctx, why)
 	if err != nil {
-		return err
-	}
-	if _, err := h.ch.Stage(ctx, "next"); err != nil && !errors.Is(err, keyring.ErrStaged) {
 		return err
 	}
 	h.s.counters.rotated.Add(1)
 	h.s.later(audit.Entry{Event: "rotate", Channel: h.id, Epoch: info.Epoch, Reason: why})
 	return nil
 }
+
+// stage makes the next epoch, so that members hold it before it is needed.
+func (h *hub) stage(ctx context.Context) error {
+	_, err := h.ch.Stage(ctx, "next")
+	if errors.Is(err, keyring.ErrStaged) {
+		return nil
+	}
+	return err
+}
+
+func (h *hub) stageNow() bool {
+	err := h.stage(h.s.ctx)
+	return err == nil || errors.Is(err, keyring.ErrForgotten) || h.s.ctx.Err() != nil
+}
+
+// stageAfter is how long after a rotation the next epoch is staged: what is urgent is
+// handed out by then.
+const stageAfter = time.Second
 
 const retryAfter = 250 * time.Millisecond // a ring that failed
 
@@ -263,19 +290,23 @@ func (h *hub) run() {
 	defer timer.Stop()
 	for {
 		h.mu.Lock()
-		due, why := h.rotateAt, h.why
+		due, why, stage := h.rotateAt, h.why, h.stageAt
 		idle := len(h.members) == 0 && due.IsZero() && time.Since(h.idle) >= h.s.cfg.IdleChannel
 		h.mu.Unlock()
 		if idle && h.retire() {
 			return
 		}
 		wait := h.s.cfg.IdleChannel
-		if !due.IsZero() {
-			if wait = time.Until(due); wait <= 0 {
-				wait = h.s.cfg.IdleChannel
-				if !h.rotateNow(due, why) {
-					wait = retryAfter
-				}
+		for _, task := range []struct {
+			at time.Time
+			do func() bool
+		}{{due, func() bool { return h.rotateNow(due, why) }}, {stage, h.stageNow}} {
+			switch left := time.Until(task.at); {
+			case task.at.IsZero():
+			case left > 0:
+				wait = min(wait, left)
+			case !task.do():
+				wait = retryAfter
 			}
 		}
 		timer.Reset(wait)

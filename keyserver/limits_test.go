@@ -122,12 +122,12 @@ func TestSlowReader(t *testing.T) {
 func TestMetricsTellNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		m := r.enter(r.card(4711, 0, 0), api.EnterRequest{UID: "4711"})
-		r.refused("POST", "/v1/channels/stage/members", "x"+m.Token.Reveal(), api.EnterRequest{UID: "4711"})
+		m := r.enter(r.card(4294901760, 0, 0), api.EnterRequest{UID: "4294901760"})
+		r.refused("POST", "/v1/channels/stage/members", "x"+m.Token.Reveal(), api.EnterRequest{UID: "4294901760"})
 		reg := prometheus.NewPedanticRegistry()
 		reg.MustRegister(r.srv.Collector())
 		text := fmt.Sprint(must(reg.Gather())(t))
-		for _, s := range []string{"4711", "stage", m.Token.Reveal(), m.Member} {
+		for _, s := range []string{"4294901760", "stage", m.Token.Reveal(), m.Member} {
 			if strings.Contains(text, s) {
 				t.Errorf("%q stands in the metrics", s)
 			}

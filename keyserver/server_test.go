@@ -483,14 +483,14 @@ func TestRequests(t *testing.T) {
 func TestNothingTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		card := r.card(4711, 0, time.Minute)
-		m := r.enter(card, api.EnterRequest{UID: "4711"})
-		r.refused("POST", "/v1/channels/stage/members", card[:70], api.EnterRequest{UID: "4712"})
+		card := r.card(4294901760, 0, time.Minute)
+		m := r.enter(card, api.EnterRequest{UID: "4294901760"})
+		r.refused("POST", "/v1/channels/stage/members", card[:70], api.EnterRequest{UID: "4294901761"})
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		record := string(must(os.ReadFile(r.record))(t))
 		said := record + r.log.String() + fmt.Sprintf("%v %+v %#v", m, m, m)
-		for _, secret := range []string{card, m.Token.Reveal(), m.Resume.Reveal(), "4711", "4712", "stage", string(m.Keys.Epochs[0].Secret), fmt.Sprint([]byte(m.Keys.Epochs[0].Secret))} {
+		for _, secret := range []string{card, m.Token.Reveal(), m.Resume.Reveal(), "4294901760", "4294901761", "stage", string(m.Keys.Epochs[0].Secret), fmt.Sprint([]byte(m.Keys.Epochs[0].Secret))} {
 			if strings.Contains(strings.ReplaceAll(said, `Channel:"stage"`, ""), secret) && secret != "stage" || strings.Contains(record+r.log.String(), secret) {
 				t.Errorf("%q is told", secret)
 			}
