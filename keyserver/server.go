@@ -142,7 +142,9 @@ func (s *Server) isDraining() bool {
 // Close drains, ends everything the Server runs and wipes what it holds.
 func (s *Server) Close() error {
 	s.Drain()
+	s.mu.Lock() // nothing is started from here on
 	s.cancel()
+	s.mu.Unlock()
 	s.running.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
