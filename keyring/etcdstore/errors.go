@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -21,13 +22,17 @@ var ErrRefused = errors.New("etcd refuses the user")
 // errUncertain ends an operation of which nobody knows whether it was done.
 var errUncertain = errors.New("etcd's answer was lost, and others changed the record since: the change may have been made")
 
-// tries is how many attempts an operation's time is divided by: a member that
-// does not answer must not use it up.
-const tries = 4
+// An attempt has a twelfth of an operation's time, and later ones up to a third: a
+// member that does not answer must not use it up.
+const (
+	shortTry = 12
+	longTry  = 3
+)
 
-// retry runs an operation until it is done, fails for good, or its time is over.
-// again says that an attempt before may have been carried out.
-func (s *Store) retry(ctx context.Context, op func(ctx context.Context, again bool) error) error {
+// retry runs an operation until it is done, fails for good, or its time is over, on
+// the member that answered last, and then on the next ones. again says that an
+// attempt before may have been carried out.
+func (s *Store) retry(ctx context.Context, op func(ctx context.Context, c *clientv3.Client, again bool) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -38,23 +43,36 @@ func (s *Store) retry(ctx context.Context, op func(ctx context.Context, again bo
 	defer cancel()
 	s.why.Store(nil)
 	var last error
-	for again := false; ; again = true {
-		one, cancel := context.WithTimeout(all, s.o.Timeout/tries)
-		err := op(one, again)
-		cancel()
+	again := false
+	limit := s.o.Timeout / shortTry
+	for try := 1; ; try++ {
+		i := s.now.Load()
+		c, err := s.members[i].connect(limit)
+		if err == nil {
+			one, cancel := context.WithTimeout(all, limit)
+			err = op(one, c, again)
+			cancel()
+			again = true
+		}
 		if err == nil {
 			return nil
 		}
 		if !transient(err) {
 			return s.explain(err)
 		}
+		s.now.CompareAndSwap(i, (i+1)%uint32(len(s.members)))
 		if !errors.Is(err, context.DeadlineExceeded) {
 			last = err
+		}
+		limit = min(2*limit, s.o.Timeout/longTry)
+		var pause time.Duration // after each round
+		if try%len(s.members) == 0 {
+			pause = 20*time.Millisecond + rand.N(60*time.Millisecond)
 		}
 		select {
 		case <-all.Done():
 		case <-s.done.Done():
-		case <-time.After(20*time.Millisecond + rand.N(60*time.Millisecond)):
+		case <-time.After(pause):
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -115,7 +133,7 @@ func reason(err error) string {
 
 // explain makes an error of a ring of what etcd said for good.
 func (s *Store) explain(err error) error {
-	for _, own := range []error{keyring.ErrNotFound, keyring.ErrConflict, keyring.ErrTaken, keyring.ErrFenced, keyring.ErrCompacted, keyring.ErrTooLarge} {
+	for _, own := range []error{keyring.ErrNotFound, keyring.ErrConflict, keyring.ErrTaken, keyring.ErrFenced, keyring.ErrCompacted, keyring.ErrTooLarge, keyring.ErrClosed} {
 		if err == own {
 			return err
 		}

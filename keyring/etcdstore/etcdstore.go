@@ -19,9 +19,10 @@ package etcdstore
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -30,11 +31,6 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/chanseal/chanseal/keyring"
 )
@@ -53,12 +49,13 @@ const (
 
 // Store is a [keyring.Store] in an etcd cluster.
 type Store struct {
-	o      Options
-	client *clientv3.Client
-	kv     clientv3.KV
-	done   context.Context // ends with Close
-	close  context.CancelFunc
-	why    atomic.Pointer[string] // why the last request that failed to reach a member did
+	o       Options
+	members []*member
+	now     atomic.Uint32   // index of the member that requests go to
+	done    context.Context // ends with Close
+	close   context.CancelFunc
+	beat    time.Duration          // of Watch; tests shorten it
+	why     atomic.Pointer[string] // why the last request that failed to reach a member did
 }
 
 var (
@@ -78,34 +75,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	scheme := "http://"
-	if o.TLS != nil {
-		scheme = "https://"
-	}
-	var endpoints []string
-	for _, e := range o.Endpoints {
-		endpoints = append(endpoints, scheme+e)
-	}
-	s := &Store{o: o}
+	s := &Store{o: o, beat: beatEvery}
 	s.done, s.close = context.WithCancel(context.Background())
-	var err error
-	s.client, err = clientv3.New(clientv3.Config{
-		Endpoints: endpoints, TLS: o.TLS, Username: o.User, Password: o.Password,
-		DialTimeout:          o.Timeout,
-		DialKeepAliveTime:    10 * time.Second, // the least that gRPC allows
-		DialKeepAliveTimeout: 3 * time.Second,
-		DialOptions:          s.dialOptions(),
-		Context:              s.done,
-		Logger:               zap.NewNop(),
-	})
-	if err != nil { // of the login
-		s.close()
-		return nil, s.explain(err)
+	for _, e := range o.Endpoints {
+		s.members = append(s.members, &member{s: s, endpoint: e})
 	}
-	s.kv = s.client.KV
+	s.now.Store(rand.Uint32() % uint32(len(s.members)))
 	// Whether it answers and lets us in is known before anything is built on it.
-	err = s.retry(ctx, func(ctx context.Context, _ bool) error {
-		_, err := s.kv.Get(ctx, s.o.Prefix+kvPart, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+	err := s.retry(ctx, func(ctx context.Context, c *clientv3.Client, _ bool) error {
+		_, err := c.Get(ctx, s.o.Prefix+kvPart, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
 		return err
 	})
 	if err != nil {
@@ -115,36 +93,19 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-// dialOptions sets what etcd's client leaves to gRPC. Requests fail at once where
-// no member can be connected to, with the reason, which is kept: to try again is
-// up to us. And a member that comes back is found after a second or two, not
-// after two minutes.
-func (s *Store) dialOptions() []grpc.DialOption {
-	pace := backoff.DefaultConfig
-	pace.BaseDelay, pace.MaxDelay = 100*time.Millisecond, 2*time.Second
-	return []grpc.DialOption{
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pace, MinConnectTimeout: s.o.Timeout / tries}),
-		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
-			if status.Code(err) == codes.Unavailable {
-				why := reason(err)
-				s.why.Store(&why)
-			}
-			return err
-		}),
-	}
-}
-
 // Close implements [keyring.Store].
 func (s *Store) Close() error {
 	if s.done.Err() != nil {
 		return nil
 	}
 	s.close()
-	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("etcdstore: close: %w", err)
+	var all []error
+	for _, m := range s.members {
+		if err := m.close(); err != nil && !errors.Is(err, context.Canceled) {
+			all = append(all, fmt.Errorf("etcdstore: close: %w", err))
+		}
 	}
-	return nil
+	return errors.Join(all...)
 }
 
 func checkNames(names ...string) error {
@@ -165,7 +126,7 @@ func (s *Store) setPrefix(set string) string {
 
 func newMark() []byte {
 	mark := make([]byte, markSize)
-	rand.Read(mark)
+	crand.Read(mark)
 	return mark
 }
 
@@ -183,8 +144,8 @@ func (s *Store) Get(ctx context.Context, key string) (e keyring.Entry, err error
 	if err := checkNames(key); err != nil {
 		return e, err
 	}
-	err = s.retry(ctx, func(ctx context.Context, _ bool) error {
-		resp, err := s.kv.Get(ctx, s.key(key))
+	err = s.retry(ctx, func(ctx context.Context, c *clientv3.Client, _ bool) error {
+		resp, err := c.Get(ctx, s.key(key))
 		if err != nil {
 			return err
 		}
@@ -231,8 +192,8 @@ func (s *Store) cas(ctx context.Context, key string, value []byte, rev uint64, m
 	}
 	k, mark := s.key(key), newMark()
 	stored := string(append(bytes.Clone(mark), value...))
-	err = s.retry(ctx, func(ctx context.Context, again bool) error {
-		resp, err := s.kv.Txn(ctx).If(append(more, at(k, rev))...).Then(clientv3.OpPut(k, stored)).Else(clientv3.OpGet(k)).Commit()
+	err = s.retry(ctx, func(ctx context.Context, c *clientv3.Client, again bool) error {
+		resp, err := c.Txn(ctx).If(append(more, at(k, rev))...).Then(clientv3.OpPut(k, stored)).Else(clientv3.OpGet(k)).Commit()
 		if err != nil {
 			return err
 		}
@@ -285,8 +246,8 @@ func (s *Store) Delete(ctx context.Context, key string, rev uint64) error {
 		return keyring.ErrConflict
 	}
 	k := s.key(key)
-	return s.retry(ctx, func(ctx context.Context, again bool) error {
-		resp, err := s.kv.Txn(ctx).If(at(k, rev)).Then(clientv3.OpDelete(k)).Commit()
+	return s.retry(ctx, func(ctx context.Context, c *clientv3.Client, again bool) error {
+		resp, err := c.Txn(ctx).If(at(k, rev)).Then(clientv3.OpDelete(k)).Commit()
 		switch {
 		case err != nil:
 			return err
@@ -305,8 +266,8 @@ func (s *Store) Take(ctx context.Context, set, member string) error {
 		return err
 	}
 	k, mark := s.setPrefix(set)+url.PathEscape(member), newMark()
-	return s.retry(ctx, func(ctx context.Context, again bool) error {
-		resp, err := s.kv.Txn(ctx).If(at(k, 0)).Then(clientv3.OpPut(k, string(mark))).Else(clientv3.OpGet(k)).Commit()
+	return s.retry(ctx, func(ctx context.Context, c *clientv3.Client, again bool) error {
+		resp, err := c.Txn(ctx).If(at(k, 0)).Then(clientv3.OpPut(k, string(mark))).Else(clientv3.OpGet(k)).Commit()
 		if err != nil || resp.Succeeded {
 			return err
 		}
@@ -327,8 +288,8 @@ func (s *Store) Drop(ctx context.Context, set string) error {
 	}
 	prefix := s.setPrefix(set)
 	for more := true; more; {
-		err := s.retry(ctx, func(ctx context.Context, _ bool) error {
-			resp, err := s.kv.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(dropAtOnce))
+		err := s.retry(ctx, func(ctx context.Context, c *clientv3.Client, _ bool) error {
+			resp, err := c.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(dropAtOnce))
 			if err != nil {
 				return err
 			}
@@ -337,7 +298,7 @@ func (s *Store) Drop(ctx context.Context, set string) error {
 				return nil
 			}
 			first, last := string(resp.Kvs[0].Key), string(resp.Kvs[len(resp.Kvs)-1].Key)
-			_, err = s.kv.Delete(ctx, first, clientv3.WithRange(last+"\x00"))
+			_, err = c.Delete(ctx, first, clientv3.WithRange(last+"\x00"))
 			return err
 		})
 		if err != nil {
@@ -352,12 +313,12 @@ func (s *Store) Scrub(ctx context.Context) error {
 	if !s.o.Compact {
 		return nil
 	}
-	return s.retry(ctx, func(ctx context.Context, _ bool) error {
-		resp, err := s.kv.Get(ctx, s.o.Prefix+kvPart, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+	return s.retry(ctx, func(ctx context.Context, c *clientv3.Client, _ bool) error {
+		resp, err := c.Get(ctx, s.o.Prefix+kvPart, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
 		if err != nil {
 			return err
 		}
-		_, err = s.client.Compact(ctx, resp.Header.Revision, clientv3.WithCompactPhysical())
+		_, err = c.Compact(ctx, resp.Header.Revision, clientv3.WithCompactPhysical())
 		if errors.Is(err, rpctypes.ErrCompacted) { // by someone else
 			return nil
 		}

@@ -26,12 +26,12 @@ func (s *Store) pages(ctx context.Context, prefix string, keysOnly bool, visit f
 	limit, rev := int64(firstPage), int64(0)
 	for {
 		var resp *clientv3.GetResponse
-		err := s.retry(ctx, func(ctx context.Context, _ bool) (err error) {
+		err := s.retry(ctx, func(ctx context.Context, c *clientv3.Client, _ bool) (err error) {
 			opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(rev)}
 			if keysOnly {
 				opts = append(opts, clientv3.WithKeysOnly())
 			}
-			resp, err = s.kv.Get(ctx, from, opts...)
+			resp, err = c.Get(ctx, from, opts...)
 			return err
 		})
 		if err != nil {
@@ -92,8 +92,8 @@ func (s *Store) Page(ctx context.Context, prefix, after string, limit int) (out 
 	if after != "" {
 		from = max(from, s.key(after)+"\x00")
 	}
-	err = s.retry(ctx, func(ctx context.Context, _ bool) error {
-		resp, err := s.kv.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.key(prefix))), clientv3.WithLimit(int64(max(limit, 1))))
+	err = s.retry(ctx, func(ctx context.Context, c *clientv3.Client, _ bool) error {
+		resp, err := c.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.key(prefix))), clientv3.WithLimit(int64(max(limit, 1))))
 		if err != nil {
 			return err
 		}

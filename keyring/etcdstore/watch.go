@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	beat   = time.Second // how often a member is asked whether it is still there
-	silent = 3           // beats without an answer after which another one is tried
+	beatEvery = time.Second // how often a member is asked whether it is still there
+	silent    = 3           // beats without an answer after which another one is tried
 )
 
 var (
@@ -59,11 +59,11 @@ func (s *Store) watch(ctx context.Context, prefix string, after uint64, yield fu
 		}
 		seen = rev
 	}
-	for ctx.Err() == nil {
+	for i := s.now.Load(); ctx.Err() == nil; i++ {
 		if s.done.Err() != nil {
 			return keyring.ErrClosed
 		}
-		err := s.stream(ctx, prefix, &seen, yield)
+		err := s.stream(ctx, s.members[i%uint32(len(s.members))], prefix, &seen, yield)
 		switch {
 		case s.done.Err() != nil:
 			return keyring.ErrClosed
@@ -81,12 +81,16 @@ func (s *Store) watch(ctx context.Context, prefix string, after uint64, yield fu
 
 // stream watches by one stream, as long as that is alive. seen is the revision of
 // the last event.
-func (s *Store) stream(ctx context.Context, prefix string, seen *int64, yield func(keyring.Event, error) bool) error {
+func (s *Store) stream(ctx context.Context, m *member, prefix string, seen *int64, yield func(keyring.Event, error) bool) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	defer context.AfterFunc(s.done, cancel)()
-	ask, done := context.WithTimeout(ctx, s.o.Timeout/tries)
-	now, err := s.kv.Get(ask, s.key(prefix), clientv3.WithKeysOnly())
+	c, err := m.connect(s.o.Timeout / longTry)
+	if err != nil {
+		return err
+	}
+	ask, done := context.WithTimeout(ctx, min(s.o.Timeout/longTry, silent*s.beat))
+	now, err := c.Get(ask, s.key(prefix), clientv3.WithKeysOnly())
 	done()
 	if err != nil {
 		return err
@@ -94,10 +98,10 @@ func (s *Store) stream(ctx context.Context, prefix string, seen *int64, yield fu
 	if now.Header.Revision < *seen { // restored from a backup: what comes would be missed up to there
 		return keyring.ErrCompacted
 	}
-	w := clientv3.NewWatcher(s.client) // with a stream of its own, which ends with it
+	w := clientv3.NewWatcher(c) // with a stream of its own, which ends with it
 	defer w.Close()
 	changes := w.Watch(ctx, s.key(prefix), clientv3.WithPrefix(), clientv3.WithRev(*seen+1))
-	ticker := time.NewTicker(beat)
+	ticker := time.NewTicker(s.beat)
 	defer ticker.Stop()
 	for quiet := 0; ; {
 		select {
@@ -125,7 +129,7 @@ func (s *Store) stream(ctx context.Context, prefix string, seen *int64, yield fu
 			if quiet++; quiet > silent {
 				return errSilent
 			}
-			ask, cancel := context.WithTimeout(ctx, beat/2)
+			ask, cancel := context.WithTimeout(ctx, s.beat/2)
 			_ = w.RequestProgress(ask) // its answer comes as a change without events
 			cancel()
 		}
