@@ -244,14 +244,6 @@ func (h *hub) gone(m *member, now bool) {
 	}
 }
 
-// drop gives back a place that was never used.
-func (h *hub) drop(m *member) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.members, m)
-	h.senders.give(m.sender)
-}
-
 // rotate makes a fresh epoch that nobody was handed before. The one after it is staged
 // a little later, when members have this one.
 func (h *hub) rotate(ctx context.Context, why string) error {

@@ -187,10 +187,9 @@ type limitListener struct {
 	net.Listener
 	s *Server
 
-	mu    sync.Mutex
-	all   int
-	of    map[netip.Prefix]int
-	ended bool
+	mu  sync.Mutex
+	all int
+	of  map[netip.Prefix]int
 }
 
 // Accept closes what is over the bounds at once: a client that is told to wait in a

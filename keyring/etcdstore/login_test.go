@@ -103,8 +103,13 @@ func TestLogin(t *testing.T) {
 	users(t, cl.Endpoints(), caFile, mine, mineKey)
 	at := "etcd://" + cl.Endpoints()[0]
 	certs := "?ca=" + caFile + "&cert=" + mine + "&key=" + mineKey
-	try := func(url, password string) error {
-		o, err := etcdstore.ParseURL(url+"&timeout=1s", password)
+	// Only who waits in vain is to wait briefly: checking a password takes etcd a while.
+	try := func(url, password string, unreachable bool) error {
+		timeout := "&timeout=1m"
+		if unreachable {
+			timeout = "&timeout=1s"
+		}
+		o, err := etcdstore.ParseURL(url+timeout, password)
 		if err != nil {
 			return err
 		}
@@ -118,7 +123,7 @@ func TestLogin(t *testing.T) {
 		}
 		return nil
 	}
-	if err := try(at+"/ring"+certs+"&user=ring", "hunter2"); err != nil {
+	if err := try(at+"/ring"+certs+"&user=ring", "hunter2", false); err != nil {
 		t.Error(err)
 	}
 	var tried sync.WaitGroup
@@ -137,7 +142,7 @@ func TestLogin(t *testing.T) {
 		"no TLS":             {at + "/ring?tls=off", "", keyring.ErrUnreachable, ""},
 	} {
 		tried.Go(func() {
-			err := try(c.url, c.password)
+			err := try(c.url, c.password, c.want == keyring.ErrUnreachable)
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.say) {
 				t.Errorf("%s: %v, want %v with %q", name, err, c.want, c.say)
 			} else if strings.Contains(err.Error(), "hunter") {
