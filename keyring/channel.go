@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/chanseal/chanseal/cipher"
@@ -31,20 +32,25 @@ type Info struct {
 	SuiteID     cipher.SuiteID
 	Fingerprint string // of the active epoch's secret
 	Policy      Policy
-	Floor       uint64  // epochs 1 to Floor were forgotten and are not listed
-	Epochs      []Epoch // in the order of their numbers
+	Pending     Turn      // what waits for Due; 0 for nothing
+	Due         time.Time // when it is done
+	Floor       uint64    // epochs 1 to Floor were forgotten and are not listed
+	Epochs      []Epoch   // in the order of their numbers
 }
 
 // Epoch describes an epoch.
 type Epoch struct {
 	Number      uint64
+	Kind        Kind
 	State       State
 	Suite       string
 	Created     time.Time
+	ActivateAt  time.Time // of a staged epoch: when it becomes active by itself; zero for never
 	Activated   time.Time // zero if it never was active
 	Retired     time.Time // when the next one became active; zero before
 	Until       time.Time // end of the grace; zero before it was retired
 	Reason      string    // why it was made, as given
+	Barred      []uint16  // sender numbers that live Receivers refuse
 	Fingerprint string    // of its secret; empty once forgotten
 }
 
@@ -56,12 +62,12 @@ func (r *Ring) suiteName(id cipher.SuiteID) string {
 }
 
 func (r *Ring) describe(st *state, now time.Time) Info {
-	info := Info{Name: st.name, Suite: r.suiteName(st.suite), SuiteID: st.suite, Policy: st.policy, Floor: st.floor}
+	info := Info{Name: st.name, Suite: r.suiteName(st.suite), SuiteID: st.suite, Policy: st.policy, Floor: st.floor, Pending: st.pending.how, Due: st.pending.due}
 	for i := range st.epochs {
 		e := &st.epochs[i]
 		d := Epoch{
-			Number: e.number, State: e.at(now), Suite: r.suiteName(e.suite), Created: e.created, Activated: e.activated,
-			Retired: e.retired, Until: e.until, Reason: e.reason, Fingerprint: e.fingerprint(st.name),
+			Number: e.number, Kind: e.kind, State: e.at(now), Suite: r.suiteName(e.suite), Created: e.created, ActivateAt: e.activateAt,
+			Activated: e.activated, Retired: e.retired, Until: e.until, Reason: e.reason, Barred: slices.Clone(e.barred), Fingerprint: e.fingerprint(st.name),
 		}
 		if d.State == Active {
 			info.Epoch, info.Suite, info.SuiteID, info.Fingerprint = e.number, d.Suite, e.suite, d.Fingerprint
@@ -127,8 +133,8 @@ func (c *Channel) update(ctx context.Context, change func(*state, time.Time) err
 // tryUpdate also returns the epochs that were active before and no longer are.
 func (c *Channel) tryUpdate(ctx context.Context, st *state, rev uint64, change func(*state, time.Time) error) (Info, []uint64, error) {
 	var ended []uint64
-	if e := st.active(); e != nil {
-		ended = append(ended, e.number)
+	if st.stored != 0 {
+		ended = append(ended, st.stored)
 	}
 	now := time.Now()
 	if err := change(st, now); errors.Is(err, errSame) {
@@ -174,28 +180,21 @@ func (c *Channel) Rotate(ctx context.Context, reason string) (Info, error) {
 	})
 }
 
-// Revoke makes a fresh epoch the active one, which nobody was handed yet, and
-// destroys a staged one. Who is not handed the new epoch is excluded from it on;
-// the old epoch is still accepted for the grace.
-func (c *Channel) Revoke(ctx context.Context, reason string) (Info, error) {
+// Revoke makes a fresh epoch the active one at once, which nobody was handed yet, and
+// destroys a staged one. Who is not handed the new epoch is excluded from it on; the
+// old epoch is still accepted for the grace, but not from the sender numbers given.
+// (A number is no proof: who has the old epoch's secret can seal under any.)
+//
+// Members who get the new epoch by a service rather than from this ring lose the frames
+// until it arrives: [Channel.PutOut] gives them the policy's delay.
+func (c *Channel) Revoke(ctx context.Context, reason string, senders ...uint16) (Info, error) {
 	return c.update(ctx, func(st *state, now time.Time) error {
 		if st.active() == nil {
 			return ErrForgotten
 		}
+		st.bar(now, senders)
 		return st.rotate(now, reason, true)
 	})
-}
-
-// rotateFrom rotates unless someone else did: of several Senders that find an
-// epoch at its end, exactly one makes the next.
-func (c *Channel) rotateFrom(ctx context.Context, number uint64, reason string) error {
-	_, err := c.update(ctx, func(st *state, now time.Time) error {
-		if e := st.active(); e == nil || e.number != number {
-			return errSame
-		}
-		return st.rotate(now, reason, false)
-	})
-	return err
 }
 
 // Forget destroys an epoch's secret: what was sealed under it never opens again.

@@ -8,8 +8,9 @@ import (
 // decoder reads the fields of a record in order. After the first field that is
 // not there, everything is zero and bad is set.
 type decoder struct {
-	b   []byte
-	bad bool
+	b     []byte
+	bad   bool
+	newer bool // it has what this version does not know
 }
 
 // next returns n bytes of the record itself, not a copy.

@@ -80,6 +80,9 @@ var (
 	// ErrArchived says that a live Receiver got a frame of an archived epoch.
 	// [errors.Is] also finds cipher.ErrUnknownKey in it.
 	ErrArchived error = &frameError{"keyring: the epoch is archived: live receivers refuse it", cipher.ErrUnknownKey}
+	// ErrBarred says that a live Receiver got a frame of a sender number that was put
+	// out. [errors.Is] also finds cipher.ErrUnknownKey in it.
+	ErrBarred error = &frameError{"keyring: the sender number was put out of the epoch", cipher.ErrUnknownKey}
 	// ErrLimited says that more unknown key IDs came in a second than a Receiver
 	// looks at. [errors.Is] also finds cipher.ErrUnknownKey in it.
 	ErrLimited error = &frameError{"keyring: too many unknown key IDs at once", cipher.ErrUnknownKey}

@@ -32,10 +32,12 @@ type Handout struct {
 // EpochKey is an epoch with its secret. No print shows the secret.
 type EpochKey struct {
 	Number      uint64
+	Kind        Kind // Ratchet: who has the epoch before can step to it (RatchetStep)
 	State       State
 	Suite       cipher.SuiteID
 	SuiteName   string
 	Created     time.Time
+	ActivateAt  time.Time // of a staged epoch: seal under it from this moment on; zero for not yet known
 	Activated   time.Time // zero while it is staged
 	Fingerprint string
 	secret      secret
@@ -110,12 +112,13 @@ func (d *Feed) current() (Handout, error) {
 		return Handout{}, ErrClosed
 	}
 	st, now := d.f.st, time.Now()
+	st.advance(now)
 	h := Handout{Channel: st.name, Revision: st.revision}
 	for i := range st.epochs {
 		switch e := &st.epochs[i]; e.at(now) {
 		case Active, Staged:
-			h.Keys = append(h.Keys, EpochKey{Number: e.number, State: e.state, Suite: e.suite,
-				Created: e.created, Activated: e.activated, Fingerprint: e.fingerprint(st.name), secret: e.secret.clone()})
+			h.Keys = append(h.Keys, EpochKey{Number: e.number, Kind: e.kind, State: e.state, Suite: e.suite,
+				Created: e.created, ActivateAt: e.activateAt, Activated: e.activated, Fingerprint: e.fingerprint(st.name), secret: e.secret.clone()})
 		case Retiring:
 			h.Retiring = append(h.Retiring, EpochGrace{e.number, e.until})
 		}

@@ -32,6 +32,7 @@ type follower struct {
 
 	mu        sync.Mutex
 	st        *state // nil once shut; its secrets are used under mu only
+	active    uint64 // the active epoch's number that Feeds were told of
 	closed    bool
 	senders   map[*Sender]struct{}
 	receivers map[*Receiver]struct{}
@@ -62,7 +63,7 @@ func (c *Channel) follow(ctx context.Context) (*follower, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{
-		ch: c, refs: 1, cancel: cancel, wake: make(chan struct{}, 1), st: st,
+		ch: c, refs: 1, cancel: cancel, wake: make(chan struct{}, 1), st: st, active: st.activeNumber(),
 		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{}, feeds: map[*Feed]struct{}{}, forged: newLimiter(loadsAtMost),
 	}
 	r.followers[c.id] = f
@@ -98,9 +99,7 @@ func (f *follower) drop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	for d := range f.feeds {
-		d.tell()
-	}
+	f.tell()
 	if f.st != nil {
 		f.st.wipe()
 		f.st = nil
@@ -174,7 +173,12 @@ func (f *follower) take(st *state) {
 		return
 	}
 	f.st.wipe()
-	f.st = st
+	f.st, f.active = st, st.activeNumber()
+	f.tell()
+}
+
+// tell wakes the Feeds; mu is held.
+func (f *follower) tell() {
 	for d := range f.feeds {
 		d.tell()
 	}
@@ -268,14 +272,19 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 	for r := range f.receivers {
 		receivers = append(receivers, r)
 	}
-	var number uint64 // the active epoch's
-	var aged time.Time
-	if e := f.st.active(); e != nil {
-		number = e.number
-		if age := f.st.policy.Age; age > 0 {
-			aged = e.activated.Add(age)
-		}
+	f.st.advance(now)
+	number := f.st.activeNumber()
+	if number != f.active {
+		f.active = number
+		f.tell()
 	}
+	coming := f.st.pending.how == Fresh // the next epoch is on its way
+	if e := f.st.staged(); e != nil && !e.activateAt.IsZero() {
+		sooner(e.activateAt)
+		coming = coming || !e.activateAt.After(now.Add(f.st.policy.delay()))
+	}
+	sealing := len(f.senders)+len(f.feeds) > 0
+	due := f.st.duty(sealing)
 	until := map[uint64]time.Time{} // of epochs in their grace
 	for i := range f.st.epochs {
 		if e := &f.st.epochs[i]; e.at(now) == Retiring {
@@ -291,7 +300,7 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 			r.sweep()
 		}
 	}
-	rotate := false
+	spent, urgent := false, false
 	for _, s := range senders {
 		at, closed := s.at()
 		switch {
@@ -307,22 +316,27 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 			}
 		}
 		s.prune(f.forgotten)
-		rotate = rotate || s.spent(number)
+		a, b := s.spent(number)
+		spent, urgent = spent || a, urgent || b
 	}
-	if len(senders) > 0 && number != 0 && !aged.IsZero() {
-		rotate = rotate || !now.Before(aged)
-		if !rotate {
-			sooner(aged)
-		}
-	}
-	if rotate && number != 0 {
-		// The update marks this follower's state as stale and wakes it.
-		if f.ch.rotateFrom(ctx, number, "policy") != nil {
+	// The updates mark this follower's state as stale and wake it.
+	act := func(do func() error) {
+		if do() != nil {
 			sooner(now.Add(retryEvery))
-		} else {
-			f.stale.Store(true)
-			f.nudge()
+			return
 		}
+		f.stale.Store(true)
+		f.nudge()
+	}
+	if number != 0 && (urgent || spent && !coming) {
+		act(func() error { return f.ch.renewFrom(ctx, number, urgent) })
+	}
+	switch {
+	case due.IsZero():
+	case due.After(now):
+		sooner(due)
+	case sealing:
+		act(func() error { return f.ch.turn(ctx, sealing) })
 	}
 	return next
 }

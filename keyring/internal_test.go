@@ -170,11 +170,11 @@ func TestRecord(t *testing.T) {
 
 // TestRecordFits seals the largest channel there can be.
 func TestRecordFits(t *testing.T) {
-	st := &state{name: strings.Repeat("n", MaxName), suite: 4, policy: Policy{1, 1, 1}}
+	st := &state{name: strings.Repeat("n", MaxName), suite: 4, policy: Policy{Frames: 1, Age: 1, Grace: 1, OnJoin: Keep, OnLeave: Fresh}}
 	now := time.Now()
 	for i := range MaxEpochs {
 		st.epochs = append(st.epochs, epoch{
-			number: uint64(i) + 1, kind: epochRandom, state: Retiring, suite: 4, created: now, activated: now,
+			number: uint64(i) + 1, kind: Random, state: Retiring, suite: 4, created: now, activated: now,
 			retired: now, until: now, reason: strings.Repeat("r", MaxReason), secret: fixedSecret(byte(i)),
 		})
 	}
@@ -182,7 +182,7 @@ func TestRecordFits(t *testing.T) {
 	if _, err := sealRecord(newSecret(), kindChannel, "x", 1, payload); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeState(payload); err != nil || len(got.epochs) != MaxEpochs {
+	if got, err := decodeState(channelFormat, payload); err != nil || len(got.epochs) != MaxEpochs {
 		t.Fatal(err)
 	}
 	if _, err := st.stage(now, ""); err != ErrFull {
@@ -194,7 +194,7 @@ func TestRecordFits(t *testing.T) {
 // must hold at any moment.
 func TestEpochLife(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		st := &state{name: "c", suite: 4, policy: Policy{Frames: 1, Grace: 10 * time.Second}}
+		st := &state{name: "c", suite: 4, policy: Policy{Frames: 1, Grace: 10 * time.Second, OnJoin: Keep, OnLeave: Fresh}}
 		now := time.Unix(1700000000, 0)
 		if err := st.rotate(now, "", false); err != nil {
 			t.Fatal(err)
@@ -263,7 +263,7 @@ func TestEpochLife(t *testing.T) {
 			}
 
 			// Through the store and back.
-			next, err := decodeState(st.encode())
+			next, err := decodeState(channelFormat, st.encode())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -560,7 +560,7 @@ func TestNames(t *testing.T) {
 }
 
 func FuzzState(f *testing.F) {
-	st := &state{name: "c", suite: 4, policy: Policy{1, 2, 3}}
+	st := &state{name: "c", suite: 4, policy: Policy{Frames: 1, Age: 2, Grace: 3, OnJoin: Keep, OnLeave: Fresh}}
 	for range 3 {
 		st.rotate(time.Now(), "why", false)
 	}
@@ -571,7 +571,7 @@ func FuzzState(f *testing.F) {
 	f.Add(whole[:len(whole)-1])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		st, err := decodeState(b)
+		st, err := decodeState(channelFormat, b)
 		if err != nil {
 			return
 		}

@@ -175,10 +175,14 @@ func TestForgetAll(t *testing.T) {
 		wantErr(t, err, cipher.ErrUnknownKey)
 		refuses(t, r, sealed, keyring.ErrForgotten)
 		refuses(t, archive, sealed, keyring.ErrForgotten)
-		for _, f := range []func(context.Context, string) (keyring.Info, error){ch.Rotate, ch.Stage, ch.Revoke} {
+		for _, f := range []func(context.Context, string) (keyring.Info, error){ch.Rotate, ch.Stage} {
 			_, err = f(ctx, "")
 			wantErr(t, err, keyring.ErrForgotten)
 		}
+		_, err = ch.Revoke(ctx, "")
+		wantErr(t, err, keyring.ErrForgotten)
+		_, err = ch.PutOut(ctx)
+		wantErr(t, err, keyring.ErrForgotten)
 		_, err = ch.Sender(ctx, 1, keyring.SenderOptions{})
 		wantErr(t, err, keyring.ErrForgotten)
 		info := must(ring.Channels(ctx))(t)
@@ -273,7 +277,7 @@ func TestRotators(t *testing.T) {
 func TestPolicyFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
-		m, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 100}})
+		m, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 100, Delay: keyring.AtOnce}})
 		other := must(reopen(t, m).Channel(ctx, "stage"))(t)
 		var senders []*keyring.Sender
 		for range 4 {
@@ -330,13 +334,15 @@ func TestPolicyAge(t *testing.T) {
 
 func TestPolicyBounds(t *testing.T) {
 	r := newRing(t, keyringtest.NewMemory())
-	for _, p := range []keyring.Policy{{Grace: -1}, {Grace: time.Second}, {Grace: 25 * time.Hour}, {Age: time.Second}, {Age: -1}} {
+	for _, p := range []keyring.Policy{{Grace: -1}, {Grace: time.Second}, {Grace: 25 * time.Hour}, {Age: time.Second}, {Age: -1},
+		{Delay: -2}, {Delay: 2 * time.Hour}, {Debounce: -2}, {OnJoin: keyring.Fresh}, {OnLeave: keyring.Step}, {OnJoin: 9}} {
 		if _, err := r.Create(t.Context(), "c", keyring.ChannelOptions{Policy: p}); err == nil {
 			t.Errorf("%+v passes", p)
 		}
 	}
 	info := must(must(r.Create(t.Context(), "c", keyring.ChannelOptions{}))(t).Show(t.Context()))(t)
-	if info.Policy != (keyring.Policy{Frames: 1 << 31, Grace: 10 * time.Second}) || info.Suite != "aes-128-gcm" {
+	if info.Policy != (keyring.Policy{Frames: 1 << 31, Grace: 10 * time.Second, Delay: 5 * time.Second, Debounce: 5 * time.Second,
+		OnJoin: keyring.Keep, OnLeave: keyring.Fresh}) || info.Suite != "aes-128-gcm" {
 		t.Errorf("%+v", info)
 	}
 	_, err := r.Create(t.Context(), "c", keyring.ChannelOptions{})
@@ -557,7 +563,7 @@ func (s *hooked) Take(ctx context.Context, set, member string) error {
 // once the policy's frames are sealed.
 func TestKeyPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 10}})
+		_, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 10, Delay: keyring.AtOnce}})
 		s := sender(t, ch)
 		key := must(s.Key())(t)
 		for range 10 {
@@ -573,7 +579,7 @@ func TestKeyPolicy(t *testing.T) {
 
 func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 10}})
+		_, _, ch := stage(t, keyring.ChannelOptions{Policy: keyring.Policy{Frames: 10, Delay: keyring.AtOnce}})
 		s, r := sender(t, ch), receiver(t, ch, keyring.ReceiverOptions{})
 		for epoch := uint64(1); epoch < 4; epoch++ {
 			frames := make([]cipher.Frame, 10)

@@ -111,7 +111,7 @@ func (r *Receiver) Open(dst, sealed, aad []byte) ([]byte, error) {
 // quarter of a second for the store, at most.
 //
 // The errors are those of [cipher.OpenKey.Open] and, all of them
-// cipher.ErrUnknownKey as well, ErrArchived, ErrForgotten, ErrLimited,
+// cipher.ErrUnknownKey as well, ErrArchived, ErrBarred, ErrForgotten, ErrLimited,
 // ErrTableFull and ErrEvicted. dst then comes back as it was.
 func (r *Receiver) OpenFrom(dst, sealed, aad []byte) ([]byte, Origin, error) {
 	h, _, err := cipher.ParseHeader(sealed)
@@ -235,6 +235,10 @@ func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte
 	}
 	for i := range found {
 		origin.Epoch = found[i].number
+		if !r.archive && slices.Contains(found[i].barred, origin.Sender) {
+			err = ErrBarred
+			continue
+		}
 		out, done, openErr := r.try(dst, sealed, aad, origin, &found[i], now)
 		if done {
 			if openErr != nil {
@@ -326,6 +330,7 @@ type candidate struct {
 	number uint64
 	suite  cipher.SuiteID
 	secret secret
+	barred []uint16
 }
 
 // Format prints no secret.
@@ -341,7 +346,8 @@ func (r *Receiver) candidates(low uint8, now time.Time) (found []candidate, why 
 	if f.st == nil {
 		return nil, ErrClosed
 	}
-	top := f.st.floor + uint64(len(f.st.epochs))
+	f.st.advance(now)
+	top := f.st.top()
 	for n := top - uint64(uint8(top)-low); n > f.st.floor && n <= top; n -= 256 {
 		e := f.st.epoch(n)
 		switch {
@@ -350,7 +356,7 @@ func (r *Receiver) candidates(low uint8, now time.Time) (found []candidate, why 
 				why = ErrForgotten
 			}
 		case e.live(now) || r.archive:
-			found = append(found, candidate{e.number, e.suite, e.secret.clone()})
+			found = append(found, candidate{e.number, e.suite, e.secret.clone(), e.barred})
 		default:
 			why = ErrArchived
 		}
@@ -367,6 +373,7 @@ func (r *Receiver) prune() {
 	defer r.mu.Unlock()
 	now := time.Now()
 	open := map[uint64]bool{}
+	barred := map[uint64][]uint16{}
 	r.f.mu.Lock()
 	if r.f.st == nil {
 		r.f.mu.Unlock()
@@ -375,9 +382,14 @@ func (r *Receiver) prune() {
 	for i := range r.f.st.epochs {
 		e := &r.f.st.epochs[i]
 		open[e.number] = e.live(now) || r.archive && e.state != Forgotten
+		if len(e.barred) > 0 && !r.archive {
+			barred[e.number] = e.barred
+		}
 	}
 	r.f.mu.Unlock()
-	for _, e := range r.table.remove(func(e *kidEntry) bool { return !open[e.origin.Epoch] }) {
+	for _, e := range r.table.remove(func(e *kidEntry) bool {
+		return !open[e.origin.Epoch] || slices.Contains(barred[e.origin.Epoch], e.origin.Sender)
+	}) {
 		r.drop(e)
 	}
 	for kid, number := range r.gone {

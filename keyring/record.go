@@ -14,8 +14,8 @@ import (
 //
 //	version (1 byte, 1) ‖ revision (BE64) ‖ salt (32 bytes) ‖ DARE 2.0 stream
 //
-// The stream (AES-256-GCM) holds a version byte, 1, and the payload: it is never
-// empty. Its key is
+// The stream (AES-256-GCM) holds a byte for the format of its kind, and the payload:
+// it is never empty. Its key is
 //
 //	HKDF-SHA-256(root key, salt, "chanseal 1 record" ‖ str(kind) ‖ str(id) ‖ BE64(revision), 32 bytes)
 //
@@ -26,11 +26,19 @@ const (
 	recordVersion = 1
 	recordSalt    = 32
 	recordHead    = 1 + 8 + recordSalt
-	payloadFormat = 1
+	payloadFormat = 1 // of kinds that have had one format only
 )
 
 // The kinds of records.
 const kindChannel = "channel"
+
+// formatOf is the newest format of a kind: the one that is written.
+func formatOf(kind string) byte {
+	if kind == kindChannel {
+		return channelFormat
+	}
+	return payloadFormat
+}
 
 func recordKey(root secret, kind, id string, revision uint64, salt []byte) []byte {
 	info := str(str([]byte("chanseal 1 record"), kind), id)
@@ -59,7 +67,7 @@ func sealRecord(root secret, kind, id string, revision uint64, payload []byte) (
 	out.Write(salt)
 	key := recordKey(root, kind, id, revision, salt)
 	defer clear(key)
-	plain := append([]byte{payloadFormat}, payload...)
+	plain := append([]byte{formatOf(kind)}, payload...)
 	defer clear(plain)
 	if _, err := sio.Encrypt(&out, bytes.NewReader(plain), dare(key)); err != nil {
 		return nil, fmt.Errorf("keyring: seal the %s record: %w", kind, err)
@@ -73,11 +81,17 @@ func sealRecord(root secret, kind, id string, revision uint64, payload []byte) (
 // openRecord opens what sealRecord made for the same kind and id. The caller
 // wipes the payload.
 func openRecord(root secret, kind, id string, sealed []byte) (payload []byte, revision uint64, err error) {
+	payload, _, revision, err = openFormat(root, kind, id, sealed)
+	return payload, revision, err
+}
+
+// openFormat is openRecord for kinds with several formats.
+func openFormat(root secret, kind, id string, sealed []byte) (payload []byte, format byte, revision uint64, err error) {
 	if len(sealed) > MaxValue || len(sealed) < recordHead {
-		return nil, 0, fmt.Errorf("keyring: %s record of %d bytes: %w", kind, len(sealed), ErrDamaged)
+		return nil, 0, 0, fmt.Errorf("keyring: %s record of %d bytes: %w", kind, len(sealed), ErrDamaged)
 	}
 	if sealed[0] != recordVersion {
-		return nil, 0, fmt.Errorf("keyring: %s record of version %d: %w", kind, sealed[0], ErrVersion)
+		return nil, 0, 0, fmt.Errorf("keyring: %s record of version %d: %w", kind, sealed[0], ErrVersion)
 	}
 	revision = binary.BigEndian.Uint64(sealed[1:])
 	key := recordKey(root, kind, id, revision, sealed[9:recordHead])
@@ -86,11 +100,11 @@ func openRecord(root secret, kind, id string, sealed []byte) (payload []byte, re
 	plain.Grow(len(sealed)) // so that no copy is left behind by growing
 	if _, err := sio.Decrypt(&plain, bytes.NewReader(sealed[recordHead:]), dare(key)); err != nil {
 		clear(plain.Bytes())
-		return nil, 0, fmt.Errorf("keyring: %s record does not authenticate: %w", kind, ErrDamaged)
+		return nil, 0, 0, fmt.Errorf("keyring: %s record does not authenticate: %w", kind, ErrDamaged)
 	}
-	if plain.Len() == 0 || plain.Bytes()[0] != payloadFormat {
+	if plain.Len() == 0 || plain.Bytes()[0] == 0 || plain.Bytes()[0] > formatOf(kind) {
 		clear(plain.Bytes())
-		return nil, 0, fmt.Errorf("keyring: %s record of an unknown inner format: %w", kind, ErrVersion)
+		return nil, 0, 0, fmt.Errorf("keyring: %s record of an unknown inner format: %w", kind, ErrVersion)
 	}
-	return plain.Bytes()[1:], revision, nil
+	return plain.Bytes()[1:], plain.Bytes()[0], revision, nil
 }

@@ -198,12 +198,12 @@ func (r *Ring) open(e Entry, known uint64) (*state, error) {
 		return nil, err
 	}
 	defer root.wipe()
-	payload, revision, err := openRecord(root, kindChannel, e.Key, e.Value)
+	payload, format, revision, err := openFormat(root, kindChannel, e.Key, e.Value)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(payload)
-	st, err := decodeState(payload)
+	st, err := decodeState(format, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +219,7 @@ func (r *Ring) open(e Entry, known uint64) (*state, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen[e.Key] = max(r.seen[e.Key], revision)
+	st.advance(time.Now())
 	return st, nil
 }
 

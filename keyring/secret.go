@@ -65,3 +65,12 @@ func (s secret) derive(salt []byte, info string, size int) []byte {
 func str(b []byte, x string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(x))), x...)
 }
+
+// step is the ratchet of RFC 9605, Section 5.1, by SHA-256 whatever the channel's
+// suite is, as the secret has 32 bytes: HKDF-Expand(HKDF-Extract("", secret),
+// "SFrame 1.0 Ratchet", 32).
+func (s secret) step() secret {
+	next := s.derive(nil, "SFrame 1.0 Ratchet", secretSize)
+	defer clear(next)
+	return secretFrom(next)
+}

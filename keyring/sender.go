@@ -48,8 +48,10 @@ type sealing struct {
 	key     *cipher.SealKey
 	compact *announcer // nil: every frame carries the full KID
 	origin  Origin
-	last    uint64      // rotate once this many frames are left
+	last    uint64      // ask for the next epoch once this many frames are left
+	urgent  uint64      // and do not wait for anybody once it is as few as this
 	spent   atomic.Bool // that moment came
+	pressed atomic.Bool // this one
 }
 
 var _ cipher.Sealer = (*Sender)(nil)
@@ -152,8 +154,11 @@ func (s *Sender) use(st *state, e *epoch, o Origin) error {
 		}
 		next.compact = newAnnouncer(short)
 	}
-	if left := key.Left(); left > st.policy.Frames {
-		next.last = left - st.policy.Frames
+	left := key.Left()
+	next.urgent = left / 256
+	next.last = left / 64
+	if left > st.policy.Frames {
+		next.last = max(next.last, left-st.policy.Frames)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,20 +249,27 @@ func (s *Sender) again(c *sealing, err error) bool {
 	if err == cipher.ErrUnknownKey {
 		return s.cur.Load() != c
 	}
-	if err == nil && c.left() > c.last || err != nil && err != cipher.ErrExhausted {
+	if err != nil && err != cipher.ErrExhausted {
 		return false
 	}
-	if !c.spent.Swap(true) {
+	left := c.left()
+	if err == nil && left > c.last {
+		return false
+	}
+	if !c.spent.Swap(true) || left <= c.urgent && !c.pressed.Swap(true) {
 		s.f.nudge()
 	}
 	return false
 }
 
 // spent reports whether the key of this epoch sealed as many frames as the
-// policy wants.
-func (s *Sender) spent(number uint64) bool {
+// policy wants, and whether it hardly has any left.
+func (s *Sender) spent(number uint64) (spent, urgent bool) {
 	c := s.cur.Load()
-	return c != nil && c.origin.Epoch == number && c.spent.Load()
+	if c == nil || c.origin.Epoch != number {
+		return false, false
+	}
+	return c.spent.Load(), c.pressed.Load()
 }
 
 func (s *Sender) reason() error {

@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -14,43 +13,6 @@ const (
 	MaxReason = 64   // bytes of the reason of a rotation
 	MaxEpochs = 8192 // epochs a channel keeps that were not forgotten from its first on
 )
-
-// Policy says when a channel's epoch ends by itself, and how.
-type Policy struct {
-	// Frames is the number of frames after which a Sender rotates the channel,
-	// counted for each Sender; 0 stands for 2^31, half a key's life.
-	Frames uint64
-	// Age is the time after which any Sender rotates the channel; 0 is never.
-	Age time.Duration
-	// Grace is how long live Receivers accept an epoch after the next one
-	// became active; 0 stands for 10 seconds. Less than 2 seconds is refused, as
-	// other processes take up to 1 second to notice a rotation.
-	Grace time.Duration
-}
-
-const (
-	defaultFrames = 1 << 31
-	defaultGrace  = 10 * time.Second
-	minGrace      = 2 * time.Second
-	maxGrace      = 24 * time.Hour
-	minAge        = 2 * time.Second
-)
-
-func (p Policy) withDefaults() (Policy, error) {
-	if p.Frames == 0 {
-		p.Frames = defaultFrames
-	}
-	if p.Grace == 0 {
-		p.Grace = defaultGrace
-	}
-	if p.Grace < minGrace || p.Grace > maxGrace {
-		return p, fmt.Errorf("keyring: a grace of %v: it must be from %v to %v", p.Grace, minGrace, maxGrace)
-	}
-	if p.Age != 0 && p.Age < minAge {
-		return p, fmt.Errorf("keyring: an age of %v: it must be 0 for none, or at least %v", p.Age, minAge)
-	}
-	return p, nil
-}
 
 // State is where an epoch stands in its life.
 type State uint8
@@ -84,24 +46,53 @@ func (s State) String() string {
 // MarshalText returns the state's name.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// epochKind says where an epoch's secret comes from.
-type epochKind uint8
+// Kind says where an epoch's secret comes from.
+type Kind uint8
 
-const epochRandom epochKind = 1
+// The kinds of epochs.
+const (
+	Random   Kind = 1 // drawn from the system's random source
+	Ratchet  Kind = 2 // one step of the ratchet from the epoch that was active before
+	Vendor   Kind = 3 // imported: derived from a vendor's key string and salt
+	Exported Kind = 4 // given by an external group key agreement
+)
+
+// String returns the kind in lower case, as in "ratchet".
+func (k Kind) String() string {
+	switch k {
+	case Random:
+		return "random"
+	case Ratchet:
+		return "ratchet"
+	case Vendor:
+		return "vendor"
+	case Exported:
+		return "exported"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// MarshalText returns the kind's name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+func (k Kind) known() bool { return k >= Random && k <= Exported }
 
 // epoch as stored. Its state is Staged, Active, Retiring (until the moment
 // until; Archived from then on) or Forgotten.
 type epoch struct {
-	number    uint64
-	kind      epochKind
-	state     State
-	suite     cipher.SuiteID
-	created   time.Time
-	activated time.Time // zero if it never was active
-	retired   time.Time
-	until     time.Time // end of the grace
-	reason    string    // why it was made
-	secret    secret    // empty once forgotten
+	number     uint64
+	kind       Kind
+	state      State
+	suite      cipher.SuiteID
+	created    time.Time
+	activateAt time.Time // of a staged epoch: when it becomes active by itself; zero for never
+	activated  time.Time // zero if it never was active
+	retired    time.Time
+	until      time.Time // end of the grace
+	reason     string    // why it was made
+	secret     secret    // empty once forgotten
+	barred     []uint16  // sender numbers that live Receivers refuse
+	more       fields    // what other parts of the package keep with it
 }
 
 // Format prints no secret, not even by the verbs that follow pointers.
@@ -138,80 +129,11 @@ type state struct {
 	suite    cipher.SuiteID // of the next epoch
 	floor    uint64         // epochs 1 to floor are forgotten and no longer listed
 	epochs   []epoch        // in the order of their numbers, without a gap, from floor+1
+	pending  pending        // a turn of epochs that waits for its moment
+	owed     time.Time      // since when a fresh epoch is due that did not become active yet
+	more     fields         // what other parts of the package keep with the channel
 	revision uint64         // of the record; 0 if it was never stored
-}
-
-// A channel's record, the payload of a sealed record of kind "channel":
-//
-//	str(name) ‖ BE16(suite of the next epoch) ‖ BE64(policy: frames) ‖ BE64(age in ns) ‖ BE64(grace in ns) ‖
-//	BE64(floor) ‖ BE16(number of epochs) ‖ for each, from number floor+1 on:
-//	  kind (1 byte, 1 = random) ‖ state (1 byte) ‖ BE16(suite) ‖ created ‖ activated ‖ retired ‖ until ‖ str(reason) ‖
-//	  secret (32 bytes; absent if the state is forgotten)
-//
-// Moments are BE64 nanoseconds since 1970 UTC, 0 for none.
-func (s *state) encode() []byte {
-	b := make([]byte, 0, 64+len(s.name)+len(s.epochs)*(80+MaxReason)) // large enough never to grow
-	b = str(b, s.name)
-	b = binary.BigEndian.AppendUint16(b, uint16(s.suite))
-	b = binary.BigEndian.AppendUint64(b, s.policy.Frames)
-	b = binary.BigEndian.AppendUint64(b, uint64(s.policy.Age))
-	b = binary.BigEndian.AppendUint64(b, uint64(s.policy.Grace))
-	b = binary.BigEndian.AppendUint64(b, s.floor)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s.epochs)))
-	for i := range s.epochs {
-		e := &s.epochs[i]
-		b = append(b, byte(e.kind), byte(e.state))
-		b = binary.BigEndian.AppendUint16(b, uint16(e.suite))
-		for _, t := range [...]time.Time{e.created, e.activated, e.retired, e.until} {
-			b = appendTime(b, t)
-		}
-		b = str(b, e.reason)
-		if e.state != Forgotten {
-			b = append(b, e.secret.key[:]...)
-		}
-	}
-	return b
-}
-
-// decodeState parses what encode made. It copies everything out of b.
-func decodeState(b []byte) (*state, error) {
-	d := decoder{b: b}
-	s := &state{name: d.str(), suite: cipher.SuiteID(d.u16())}
-	s.policy = Policy{Frames: d.u64(), Age: time.Duration(d.u64()), Grace: time.Duration(d.u64())}
-	s.floor = d.u64()
-	n := int(d.u16())
-	if n > MaxEpochs || n > len(d.b)/(1+1+2+4*8+2) {
-		d.bad = true
-		n = 0
-	}
-	s.epochs = make([]epoch, 0, n)
-	active := 0
-	for i := range n {
-		e := epoch{number: s.floor + 1 + uint64(i), kind: epochKind(d.u8()), state: State(d.u8()), suite: cipher.SuiteID(d.u16())}
-		e.created, e.activated, e.retired, e.until = d.time(), d.time(), d.time(), d.time()
-		e.reason = d.str()
-		switch e.state {
-		case Active:
-			active++
-			fallthrough
-		case Staged, Retiring:
-			if k := d.next(secretSize); k != nil {
-				e.secret = secretFrom(k)
-			}
-		case Forgotten:
-		default:
-			d.bad = true
-		}
-		if e.kind != epochRandom {
-			d.bad = true
-		}
-		s.epochs = append(s.epochs, e)
-	}
-	if !d.done() || active > 1 || checkName(s.name) != nil || s.floor > 1<<62 {
-		s.wipe()
-		return nil, fmt.Errorf("keyring: a channel's record is not well formed: %w", ErrDamaged)
-	}
-	return s, nil
+	stored   uint64         // the epoch that is active in the record itself, before advance; 0 for none
 }
 
 func (s *state) wipe() {
@@ -235,6 +157,14 @@ func (s *state) active() *epoch {
 	return nil
 }
 
+// activeNumber is the number of the active epoch, 0 if there is none.
+func (s *state) activeNumber() uint64 {
+	if e := s.active(); e != nil {
+		return e.number
+	}
+	return 0
+}
+
 // staged returns the staged epoch, or nil.
 func (s *state) staged() *epoch {
 	for i := len(s.epochs) - 1; i >= 0; i-- {
@@ -253,24 +183,35 @@ func (s *state) epoch(number uint64) *epoch {
 	return &s.epochs[number-s.floor-1]
 }
 
-// stage appends an epoch with a fresh secret. At most one epoch with the same
-// low 8 bits may be live: an older one's grace is cut short.
+// stage appends an epoch with a fresh secret.
 func (s *state) stage(now time.Time, reason string) (*epoch, error) {
-	if len(reason) > MaxReason {
-		return nil, fmt.Errorf("keyring: the reason has %d bytes, more than %d", len(reason), MaxReason)
+	return s.append(now, reason, Random, newSecret())
+}
+
+// append adds a staged epoch, whose secret it takes over. At most one epoch with
+// the same low 8 bits may be live: an older one's grace is cut short, and a number
+// that would collide with the active epoch's is left out.
+func (s *state) append(now time.Time, reason string, kind Kind, sec secret) (*epoch, error) {
+	err := s.room(reason)
+	if err != nil {
+		sec.wipe()
+		return nil, err
 	}
-	if s.staged() != nil {
-		return nil, ErrStaged
+	next := s.top() + 1
+	if old := s.active(); old != nil && old.low() == uint8(next) {
+		if len(s.epochs)+2 > MaxEpochs {
+			sec.wipe()
+			return nil, ErrFull
+		}
+		s.epochs = append(s.epochs, epoch{number: next, kind: Random, state: Forgotten, suite: s.suite, created: now})
+		next++
 	}
-	if len(s.epochs) >= MaxEpochs {
-		return nil, ErrFull
-	}
-	e := epoch{
-		number: s.floor + uint64(len(s.epochs)) + 1, kind: epochRandom, state: Staged,
-		suite: s.suite, created: now, reason: reason, secret: newSecret(),
-	}
+	e := epoch{number: next, kind: kind, state: Staged, suite: s.suite, created: now, reason: reason, secret: sec}
 	for i := range s.epochs {
 		old := &s.epochs[i]
+		if !old.live(now) {
+			old.barred = nil
+		}
 		if old.low() == e.low() && old.state == Retiring && old.until.After(now) {
 			old.until = now
 		}
@@ -278,6 +219,22 @@ func (s *state) stage(now time.Time, reason string) (*epoch, error) {
 	s.epochs = append(s.epochs, e)
 	return &s.epochs[len(s.epochs)-1], nil
 }
+
+// room says why no epoch can be staged.
+func (s *state) room(reason string) error {
+	switch {
+	case len(reason) > MaxReason:
+		return fmt.Errorf("keyring: the reason has %d bytes, more than %d", len(reason), MaxReason)
+	case s.staged() != nil:
+		return ErrStaged
+	case len(s.epochs) >= MaxEpochs:
+		return ErrFull
+	}
+	return nil
+}
+
+// top is the number of the newest epoch there ever was.
+func (s *state) top() uint64 { return s.floor + uint64(len(s.epochs)) }
 
 // activate makes the staged epoch the active one.
 func (s *state) activate(now time.Time) error {
@@ -288,15 +245,25 @@ func (s *state) activate(now time.Time) error {
 	if old := s.active(); old != nil {
 		old.state, old.retired, old.until = Retiring, now, now.Add(s.policy.Grace)
 	}
-	next.state, next.activated = Active, now
+	next.state, next.activated, next.activateAt = Active, now, time.Time{}
+	s.owed = time.Time{}
 	return nil
 }
 
+// advance does what has come to pass by now without anybody writing it down: a
+// staged epoch whose moment came is active. Whoever reads a record sees it so, by
+// its own clock; the next change of the record writes it.
+func (s *state) advance(now time.Time) {
+	if e := s.staged(); e != nil && !e.activateAt.IsZero() && !now.Before(e.activateAt) && s.active() != nil {
+		s.activate(e.activateAt)
+	}
+}
+
 // rotate activates the staged epoch, or a fresh one if none is staged. A staged
-// epoch is overtaken (destroyed) if fresh is set: its secret may be in hands
-// that must not have the next one.
+// epoch is overtaken (destroyed) if fresh is set, or if somebody left who may have
+// its secret: then the next one is to be in nobody's hands.
 func (s *state) rotate(now time.Time, reason string, fresh bool) error {
-	if e := s.staged(); e != nil && fresh {
+	if e := s.staged(); e != nil && (fresh || s.pending.how == Fresh && !s.pending.allows(e)) {
 		e.forget()
 	}
 	if s.staged() == nil {
@@ -304,6 +271,7 @@ func (s *state) rotate(now time.Time, reason string, fresh bool) error {
 			return err
 		}
 	}
+	s.pending = pending{}
 	return s.activate(now)
 }
 
@@ -326,6 +294,7 @@ func (s *state) forget(number uint64) error {
 
 // forgetAll destroys every secret of the channel.
 func (s *state) forgetAll() {
+	s.pending = pending{}
 	for i := range s.epochs {
 		s.epochs[i].forget()
 	}

@@ -22,7 +22,7 @@ Rotating begins another; older ones still open files. Only forgetting destroys.`
 		Args: cobra.ArbitraryArgs,
 		RunE: needCommand,
 	}
-	c.AddCommand(p.channelCreate(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelForget())
+	c.AddCommand(p.channelCreate(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelPolicy(), p.channelForget())
 	return c
 }
 
@@ -78,8 +78,6 @@ func (p *program) changed(info keyring.Info, asJSON bool, format string, args ..
 
 func (p *program) channelCreate() *cobra.Command {
 	var (
-		policy     keyring.Policy
-		age, grace durationValue
 		asJSON     bool
 		passphrase bool
 	)
@@ -96,20 +94,17 @@ key file, and the passphrase opens the ring.`,
 		Args: exactArgs("NAME"),
 	}
 	suite := p.addSuiteFlag(c, "seal with `SUITE` (default aes-128-gcm)")
-	c.Flags().Var(&age, "rotate-every", "whoever seals begins a new epoch after `TIME`, such as 30d (default never)")
-	c.Flags().Uint64Var(&policy.Frames, "rotate-frames", 0, "and after `NUMBER` frames of one sender (default 2^31)")
-	c.Flags().Var(&grace, "grace", "live receivers accept the epoch before for `TIME` (default 10s)")
+	policy := addPolicyFlags(c)
 	c.Flags().BoolVar(&passphrase, "passphrase", false, "protect a new ring by a passphrase, which is asked for")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the channel as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		ctx, name := c.Context(), args[0]
-		policy.Age, policy.Grace = age.d, grace.d
 		ring, err := p.openOrCreateRing(ctx, name, passphrase)
 		if err != nil {
 			return err
 		}
 		defer ring.Close()
-		ch, err := ring.Create(ctx, name, keyring.ChannelOptions{Suite: suite.suite, Policy: policy})
+		ch, err := ring.Create(ctx, name, keyring.ChannelOptions{Suite: suite.suite, Policy: policy.over(keyring.Policy{})})
 		if errors.Is(err, keyring.ErrChannelExists) {
 			return hinted(fmt.Errorf("there is a channel %q already", name), "begin a new epoch of it: chanseal channel rotate "+quoteArg(name))
 		} else if err != nil {
@@ -251,6 +246,9 @@ func (p *program) showChannel(info keyring.Info) error {
 		rotates += " or " + info.Policy.Age.String()
 	}
 	fmt.Fprintf(t, "rotates\t%s, with a grace of %s\n", rotates, info.Policy.Grace)
+	if info.Pending != 0 {
+		fmt.Fprintf(t, "pending\t%s, at %s\n", info.Pending, info.Due.Local().Format(time.DateTime))
+	}
 	if info.Floor > 0 {
 		fmt.Fprintf(t, "forgotten\tepochs 1 to %d\n", info.Floor)
 	}
@@ -258,9 +256,13 @@ func (p *program) showChannel(info keyring.Info) error {
 		return err
 	}
 	fmt.Fprintln(p.stdout)
-	fmt.Fprintln(t, "epoch\tstate\tsuite\tcreated\treason\tfingerprint")
+	fmt.Fprintln(t, "epoch\tstate\tkind\tsuite\tcreated\treason\tfingerprint")
 	for _, e := range info.Epochs {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", e.Number, e.State, e.Suite, e.Created.Local().Format(time.DateTime), printable(e.Reason), e.Fingerprint)
+		state := e.State.String()
+		if !e.ActivateAt.IsZero() {
+			state += " until " + e.ActivateAt.Local().Format(time.TimeOnly)
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Number, state, e.Kind, e.Suite, e.Created.Local().Format(time.DateTime), printable(e.Reason), e.Fingerprint)
 	}
 	return t.Flush()
 }
@@ -277,7 +279,9 @@ func (p *program) channelRevoke() *cobra.Command {
 		`Begin a new epoch with a secret that nobody was given yet, not even in advance.
 Who is not given it can open nothing that is sealed from now on. What was sealed
 before stays open to those who could open it.`,
-		(*keyring.Channel).Revoke)
+		func(ch *keyring.Channel, ctx context.Context, reason string) (keyring.Info, error) {
+			return ch.Revoke(ctx, reason)
+		})
 }
 
 func (p *program) newEpoch(name, short, long string, begin func(*keyring.Channel, context.Context, string) (keyring.Info, error)) *cobra.Command {
