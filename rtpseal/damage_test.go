@@ -2,6 +2,7 @@ package rtpseal_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/pion/rtp/codecs"
@@ -42,6 +43,33 @@ func TestPacketizersThatKnowCodecs(t *testing.T) {
 		{"H.264, filler", []byte(s4 + "\x65slice" + s4 + "\x0c\xff\xff"), func(f []byte) []byte { return h264(&codecs.H264Payloader{}, f) }},
 		{"H.264, PPS before SPS", []byte(s4 + "\x68pps" + s4 + "\x67sps" + s4 + "\x65slice"), func(f []byte) []byte { return h264(&codecs.H264Payloader{}, f) }},
 		{"H.264, two PPS", []byte(s4 + "\x67sps" + s4 + "\x68one" + s4 + "\x68two" + s4 + "\x65slice"), func(f []byte) []byte { return h264(&codecs.H264Payloader{}, f) }},
+		{"H.264, SEI between SPS and PPS", []byte(s4 + "\x67sps" + s4 + "\x06sei" + s4 + "\x68pps" + s4 + "\x65slice"), func(f []byte) []byte { return h264(&codecs.H264Payloader{}, f) }},
+		{"H.264, parameter sets over the MTU", []byte(s4 + "\x67" + strings.Repeat("s", 1300) + s4 + "\x68pps" + s4 + "\x65slice"), func(f []byte) []byte { return h264(&codecs.H264Payloader{}, f) }},
+		{"H.264, start codes of 3 bytes, in the form that keeps order", []byte(s3 + "\x67sps" + s3 + "\x65slice"), func(f []byte) []byte { return h264(&codecs.H264Payloader{DisableStapA: true}, f) }},
+		{"H.265, start codes of 3 bytes", []byte(s3 + "\x26\x01slice"), func(f []byte) []byte {
+			var back []byte
+			d := &codecs.H265Depacketizer{}
+			for _, part := range (&codecs.H265Payloader{}).Payload(1200, f) {
+				b, err := d.Unmarshal(part)
+				if err != nil {
+					return nil
+				}
+				back = append(back, b...)
+			}
+			return back
+		}},
+		{"AV1, the last OBU without a size", []byte("\x12\x00\x32\x04abcd\x30sealed"), func(f []byte) []byte {
+			var back []byte
+			d := &codecs.AV1Depacketizer{}
+			for _, part := range (&codecs.AV1Payloader{}).Payload(1200, f) {
+				b, err := d.Unmarshal(part)
+				if err != nil {
+					return nil
+				}
+				back = append(back, b...)
+			}
+			return back
+		}},
 		{"H.264, only parameter sets", []byte(s4 + "\x67sps" + s4 + "\x68pps"), func(f []byte) []byte { return h264(&codecs.H264Payloader{}, f) }},
 	} {
 		if got := c.through(c.frame); bytes.Equal(got, c.frame) {

@@ -186,6 +186,12 @@ func (d *Depacketizer) Leave(ssrc uint32) {
 	}
 }
 
+func (d *Depacketizer) close() {
+	for _, s := range d.streams {
+		d.leave(s, "left")
+	}
+}
+
 func (d *Depacketizer) leave(s *fragments, why string) {
 	n := s.kept
 	for i := range s.slots {

@@ -38,31 +38,68 @@ func appendSequence(dst, head []byte, seq uint16) ([]byte, bool) {
 	return append(dst, SequenceID, 2, byte(seq>>8), byte(seq)), true
 }
 
+// findSequence finds the last element that may be a sequence number: where its content
+// is in head, and of how many bytes of the element that is the first.
+func findSequence(head []byte) (at, front int) {
+	begin := headerMin + 4*int(head[0]&15)
+	if head[0]&0x10 == 0 || len(head) < begin+8 {
+		return 0, 0
+	}
+	profile := binary.BigEndian.Uint16(head[begin:])
+	one := profile == oneByteProfile
+	if !one && profile&0xFFF0 != twoByteProfile {
+		return 0, 0
+	}
+	for i := begin + 4; i+2 < len(head); {
+		switch {
+		case head[i] == 0:
+			i++
+		case one:
+			id, n := head[i]>>4, int(head[i]&15)+1
+			if id == 15 { // what follows is not to be read
+				return at, front
+			}
+			if id == SequenceID && n == 2 && i+3 <= len(head) {
+				at, front = i+1, 1
+			}
+			i += 1 + n
+		default:
+			id, n := head[i], int(head[i+1])
+			if id == SequenceID && n == 2 && i+4 <= len(head) {
+				at, front = i+2, 2
+			}
+			i += 2 + n
+		}
+	}
+	return at, front
+}
+
 // cutSequence appends an RTP header to dst without the element that appendSequence put
-// at its end, and returns the sequence number; ok is false if there is none, and the
-// header is appended as it is.
+// into it, and returns the sequence number; ok is false if there is none, and the header
+// is appended as it is. Where others moved the element, padding takes its place.
 func cutSequence(dst, head []byte) (out []byte, seq uint16, ok bool) {
+	found, front := findSequence(head)
+	if found == 0 {
+		return append(dst, head...), 0, false
+	}
 	at := headerMin + 4*int(head[0]&15)
-	if head[0]&0x10 == 0 || len(head) < at+8 {
-		return append(dst, head...), 0, false
-	}
-	profile, words := binary.BigEndian.Uint16(head[at:]), binary.BigEndian.Uint16(head[at+2:])
-	end := head[len(head)-4:]
-	switch {
-	case profile == oneByteProfile && end[0] == SequenceID<<4|1 && end[3] == 0:
-		seq = binary.BigEndian.Uint16(end[1:])
-	case profile&0xFFF0 == twoByteProfile && end[0] == SequenceID && end[1] == 2:
-		seq = binary.BigEndian.Uint16(end[2:])
-	default:
-		return append(dst, head...), 0, false
-	}
+	words := binary.BigEndian.Uint16(head[at+2:])
+	seq = binary.BigEndian.Uint16(head[found:])
 	n := len(dst)
-	if words == 1 {
+	own := found-front == len(head)-4 // in the last word, alone
+	if front == 1 {
+		own = own && head[len(head)-1] == 0
+	}
+	switch {
+	case own && words == 1:
 		dst = append(dst, head[:at]...)
 		dst[n] &^= 0x10
-		return dst, seq, true
+	case own:
+		dst = append(dst, head[:len(head)-4]...)
+		binary.BigEndian.PutUint16(dst[n+at+2:], words-1)
+	default:
+		dst = append(dst, head...)
+		clear(dst[n+found-front : n+found+2])
 	}
-	dst = append(dst, head[:len(head)-4]...)
-	binary.BigEndian.PutUint16(dst[n+at+2:], words-1)
 	return dst, seq, true
 }

@@ -3,6 +3,8 @@ package rtpseal
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/chanseal/chanseal/cipher"
 )
 
 // OpeningOptions of [NewOpening].
@@ -64,6 +66,12 @@ func (p *Opening) Sweep(now time.Time, out *Packets) {
 
 // Leave is [Receiver.Leave].
 func (p *Opening) Leave(ssrc uint32) { p.rx.Leave(ssrc) }
+
+// LeaveSender is [Receiver.LeaveSender].
+func (p *Opening) LeaveSender(gone func(cipher.KeyID) bool) { p.rx.LeaveSender(gone) }
+
+// Close is [Receiver.Close].
+func (p *Opening) Close() { p.rx.Close() }
 
 // Kept is how many bytes are held.
 func (p *Opening) Kept() int { return p.rx.Kept() }

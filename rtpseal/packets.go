@@ -10,6 +10,12 @@ type Packets struct {
 // Reset empties it and keeps the memory.
 func (p *Packets) Reset() { p.buf, p.ends = p.buf[:0], p.ends[:0] }
 
+// Wipe clears what it holds, and empties it.
+func (p *Packets) Wipe() {
+	clear(p.buf[:p.Bytes()])
+	p.Reset()
+}
+
 // Len is the number of packets.
 func (p *Packets) Len() int { return len(p.ends) }
 

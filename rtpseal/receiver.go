@@ -229,6 +229,12 @@ func (r *Receiver) LeaveSender(gone func(cipher.KeyID) bool) {
 	r.leaveHeld(func(h *held) bool { return gone(h.kid) })
 }
 
+// Close drops and wipes at once all that is held.
+func (r *Receiver) Close() {
+	r.parts.close()
+	r.leaveHeld(func(*held) bool { return true })
+}
+
 func (r *Receiver) leaveHeld(gone func(*held) bool) {
 	kept := r.held[:0]
 	for i := range r.held {

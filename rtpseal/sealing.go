@@ -65,13 +65,23 @@ func (s *Sealing) Push(pkt []byte, out *Packets) error {
 	if err != nil {
 		return err
 	}
-	if len(sealed)-begin <= s.o.MTU && (len(s.renumbered) == 0 || s.renumbered[h.SSRC] == nil) {
+	if len(sealed)-begin <= s.o.MTU && (len(s.renumbered) == 0 || s.renumbered[h.SSRC] == nil) && !looksNumbered(pkt[:h.Size]) {
 		out.buf = sealed
 		out.done()
 		return nil
 	}
 	s.scratch = append(s.scratch[:0], sealed[len(dst):]...)
 	return s.pieces(h, pkt[:h.Size], out)
+}
+
+// looksNumbered reports that a header has an element of its own which the other side
+// would take for the sequence number: it gets the real one behind it.
+func looksNumbered(head []byte) bool {
+	if head[0]&0x10 == 0 {
+		return false
+	}
+	at, _ := findSequence(head)
+	return at != 0
 }
 
 // pieces sends a unit of a stream that has sequence numbers of its own.

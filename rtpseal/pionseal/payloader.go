@@ -1,4 +1,14 @@
-// Package pionseal seals what goes through pion's RTP packages.
+// Package pionseal seals what goes through pion/webrtc, for SFUs to pass on unseen.
+//
+//   - A [Track] seals whole frames (T=0) and a [Reader] opens them: any codec, the least
+//     overhead, and the choice for applications of one's own.
+//   - An [Interceptor] seals every RTP packet of a PeerConnection (T=1) and opens those
+//     that come: tracks, packetizers and what puts frames together again stay as they are.
+//   - A [Payloader] is for who uses pion's packetizer without a PeerConnection.
+//
+// Keys come from a keyring, by rtpseal.SharedSealer(sender) and rtpseal.Shared(receiver),
+// or from outside, as [rtpseal.Keys]. With keys derived for each SSRC an SFU has to leave
+// SSRCs as they are, which most do not.
 package pionseal
 
 import (

@@ -1,0 +1,214 @@
+package pionseal
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/pion/interceptor"
+
+	"github.com/chanseal/chanseal/cipher"
+	"github.com/chanseal/chanseal/rtpseal"
+)
+
+// Source is where packets come from: a *webrtc.TrackRemote.
+type Source interface {
+	Read(b []byte) (n int, a interceptor.Attributes, err error)
+	SetReadDeadline(time.Time) error
+}
+
+// ReaderOptions of [NewReader].
+type ReaderOptions struct {
+	Opener rtpseal.StreamOpener
+	Limits rtpseal.Limits
+	// InOrder is how long a frame waits for those before it; 0 has frames come as they
+	// are complete. Decoders of video want a few round trips, say 200 ms, when lost
+	// packets are sent again.
+	InOrder time.Duration
+	// Keyframe, which may be nil, is called when frames were given up, at most twice a
+	// second: the sender is to be asked for a keyframe (RTCP PLI).
+	Keyframe func()
+	// Refused, which may be nil, is told of units that did not open.
+	Refused func(u *rtpseal.Unit, err error)
+}
+
+// Frame is a frame that was opened.
+type Frame struct {
+	rtpseal.Header        // of its first packet, but for Marker, which is the last's
+	Data           []byte // valid until the next ReadFrame
+}
+
+// Reader reads the frames that a [Track] sealed. It is for one goroutine.
+type Reader struct {
+	o      ReaderOptions
+	src    Source
+	rx     *rtpseal.Receiver
+	buf    []byte
+	order  order
+	asked  time.Time
+	lost   bool
+	now    time.Time
+	closed bool
+}
+
+const (
+	readSize    = 1 << 16
+	sweepEvery  = 50 * time.Millisecond
+	keyframeGap = 500 * time.Millisecond
+)
+
+// NewReader makes a Reader of a remote track.
+func NewReader(src Source, o ReaderOptions) (*Reader, error) {
+	if src == nil {
+		return nil, errors.New("pionseal: a Reader needs a track")
+	}
+	r := &Reader{o: o, src: src, buf: make([]byte, readSize), order: order{wait: min(o.InOrder, rtpseal.MaxAge)}}
+	var err error
+	r.rx, err = rtpseal.NewReceiver(rtpseal.ReceiverOptions{
+		Opener: o.Opener, Limits: o.Limits, Refused: o.Refused,
+		Frame:   func(u *rtpseal.Unit, frame []byte) { r.order.put(u, frame, r.now) },
+		Dropped: func(rtpseal.Drop) { r.lost = true },
+	})
+	return r, err
+}
+
+// ReadFrame waits for the next frame. It ends with the error of the track: io.EOF when
+// that ended.
+func (r *Reader) ReadFrame() (Frame, error) {
+	for {
+		if r.closed {
+			return Frame{}, os.ErrClosed
+		}
+		r.now = time.Now()
+		f, ok := r.order.take(r.now)
+		r.ask()
+		if ok {
+			return f, nil
+		}
+		var deadline time.Time // none
+		if r.rx.Kept() > 0 || r.order.waits() {
+			deadline = r.now.Add(sweepEvery)
+		}
+		if err := r.src.SetReadDeadline(deadline); err != nil {
+			return Frame{}, err
+		}
+		n, _, err := r.src.Read(r.buf)
+		r.now = time.Now()
+		switch {
+		case err == nil:
+			if err := r.rx.Push(r.buf[:n], r.now); err != nil && r.o.Refused != nil {
+				r.o.Refused(nil, err)
+			}
+		case deadline.IsZero() || !errors.Is(err, os.ErrDeadlineExceeded) && !timeout(err):
+			return Frame{}, err
+		}
+		if r.rx.Kept() > 0 {
+			r.rx.Sweep(r.now)
+		}
+	}
+}
+
+// ask asks for a keyframe if one is needed.
+func (r *Reader) ask() {
+	lost := r.lost || r.order.gaveUp
+	if lost && r.o.Keyframe != nil && r.now.Sub(r.asked) >= keyframeGap {
+		r.lost, r.order.gaveUp, r.asked = false, false, r.now
+		r.o.Keyframe()
+	}
+}
+
+func timeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// PutOut drops and wipes what is held of senders for whose key ID gone reports true.
+// It is for the goroutine that reads.
+func (r *Reader) PutOut(gone func(cipher.KeyID) bool) { r.rx.LeaveSender(gone) }
+
+// Close drops and wipes all that is held. It is for the goroutine that reads.
+func (r *Reader) Close() {
+	r.closed = true
+	r.rx.Close()
+	r.order.wipe()
+}
+
+// order brings frames into the order of their sequence numbers.
+type order struct {
+	wait   time.Duration
+	begun  bool
+	next   uint16 // the sequence number behind the last frame that was taken
+	frames []waiting
+	given  []byte // the frame that the caller has
+	gaveUp bool   // a frame was not waited for any longer
+	spare  [][]byte
+}
+
+type waiting struct {
+	f       Frame
+	packets int
+	at      time.Time
+}
+
+func (o *order) put(u *rtpseal.Unit, frame []byte, now time.Time) {
+	var buf []byte
+	if n := len(o.spare); n > 0 {
+		buf, o.spare = o.spare[n-1][:0], o.spare[:n-1]
+	}
+	w := waiting{Frame{u.Header, append(buf, frame...)}, u.Packets, now}
+	i := len(o.frames)
+	if o.wait > 0 {
+		for i > 0 && int16(u.Sequence-o.frames[i-1].f.Sequence) < 0 {
+			i--
+		}
+	}
+	o.frames = append(o.frames, waiting{})
+	copy(o.frames[i+1:], o.frames[i:])
+	o.frames[i] = w
+}
+
+// take returns the next frame, if it is its turn or has waited for long enough. What
+// comes after its turn has passed is given at once: the caller sees by its number.
+func (o *order) take(now time.Time) (Frame, bool) {
+	if len(o.frames) == 0 {
+		return Frame{}, false
+	}
+	w := o.frames[0]
+	ahead := int16(w.f.Sequence - o.next)
+	if o.wait > 0 && o.begun && ahead > 0 {
+		if now.Sub(w.at) < o.wait {
+			return Frame{}, false
+		}
+		o.gaveUp = true
+	}
+	if !o.begun || ahead >= 0 || o.wait == 0 {
+		o.next = w.f.Sequence + uint16(w.packets)
+	}
+	o.begun = true
+	o.frames = append(o.frames[:0], o.frames[1:]...)
+	o.recycle()
+	o.given = w.f.Data
+	return w.f, true
+}
+
+// recycle wipes the frame that the caller had, and keeps its memory.
+func (o *order) recycle() {
+	if o.given == nil {
+		return
+	}
+	clear(o.given)
+	if len(o.spare) < 16 {
+		o.spare = append(o.spare, o.given)
+	}
+	o.given = nil
+}
+
+func (o *order) waits() bool { return len(o.frames) > 0 }
+
+func (o *order) wipe() {
+	o.recycle()
+	for i := range o.frames {
+		clear(o.frames[i].f.Data)
+	}
+	o.frames = nil
+}
