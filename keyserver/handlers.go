@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chanseal/chanseal/channelkey"
 	"github.com/chanseal/chanseal/keyserver/api"
 	"github.com/chanseal/chanseal/keyserver/audit"
 )
@@ -100,137 +99,6 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 	w.Write(body)
 }
 
-// enter lets somebody in with a card, or back in with a resume token.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
-	token, err := bearer(r)
-	if err != nil {
-		return err
-	}
-	var req api.EnterRequest
-	if err := readJSON(r, &req); err != nil {
-		return err
-	}
-	to, err := recipient(&req)
-	if err != nil {
-		return refuse("bad-key")
-	}
-	channel := r.PathValue("channel")
-	if s.isDraining() {
-		return refuse("draining")
-	}
-	if s.failed.Load() {
-		return refuse("unavailable")
-	}
-	var (
-		m       *member
-		secrets [2]string
-	)
-	if err := s.limit(r, token); err != nil {
-		s.counters.refused("rate")
-		return err
-	}
-	if strings.HasPrefix(token, resumePrefix) {
-		m, secrets, err = s.resume(token, channel, &req)
-	} else {
-		m, secrets, err = s.admit(r, token, channel, &req)
-	}
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	if to == nil {
-		to = m.recipient // of before, if the membership was brought back
-	}
-	m.recipient = to
-	m.mu.Unlock()
-	snap, err := m.handOut()
-	if err != nil {
-		s.leaveNow(m, "failed")
-		return err
-	}
-	defer snap.release()
-	keys := snap.keys
-	if to != nil {
-		if keys, err = snap.wrapped(m.id, to); err != nil {
-			s.leaveNow(m, "failed")
-			return err
-		}
-	}
-	w.Header().Set("Location", r.URL.EscapedPath()+"/me")
-	return writeJSON(w, http.StatusCreated, &api.Membership{Member: m.id, Token: api.Token(secrets[0]), Resume: api.Token(secrets[1]),
-		ResumeSeconds: int(s.cfg.ResumeFor.Seconds()), Sender: m.sender, ServiceEnd: m.serviceEnd(), Keys: keys})
-}
-
-// limit bounds the attempts to enter, from one address and with one card.
-func (s *Server) limit(r *http.Request, token string) error {
-	return limited(max(s.byAddr.take(client(r.RemoteAddr)), s.byCard.take(hashToken(token))))
-}
-
-// admit lets somebody in with a card.
-func (s *Server) admit(r *http.Request, card, channel string, req *api.EnterRequest) (m *member, tokens [2]string, err error) {
-	claims := channelkey.Claims{Channel: channel, User: channelkey.User(req.UID)}
-	m = &member{s: s, id: newID("m-"), actor: s.cfg.Audit.ID("u", req.UID)}
-	entry := audit.Entry{Event: "enter", Actor: m.actor, Channel: s.cfg.Audit.ID("c", channel)}
-	pass, err := s.cfg.Gate.Enter(card, claims)
-	if err != nil {
-		s.refused(entry, problemOf(err).Reason)
-		return nil, tokens, err
-	}
-	m.pass, m.passID = pass, pass.ID
-	if _, err := s.enterHub(r.Context(), channel, m); err != nil {
-		s.cfg.Gate.Leave(pass)
-		s.mu.Lock()
-		delete(s.early, pass.ID)
-		s.mu.Unlock()
-		s.refused(entry, problemOf(err).Reason)
-		return nil, tokens, err
-	}
-	s.mu.Lock()
-	why, out := s.early[pass.ID]
-	delete(s.early, pass.ID)
-	s.passes[pass.ID] = m
-	tokens[0], tokens[1] = m.newTokens(s)
-	s.mu.Unlock()
-	m.mu.Lock()
-	m.seen()
-	m.wait(s.cfg.ResumeFor)
-	m.mu.Unlock()
-	if out {
-		s.end(m, why.String(), true)
-	}
-	entry.Subject = m.id
-	if err := s.record(entry); err != nil {
-		s.leaveNow(m, "failed")
-		return nil, tokens, err
-	}
-	s.counters.entered.Add(1)
-	return m, tokens, nil
-}
-
-// resume brings a membership back, with new tokens. The token is good once.
-func (s *Server) resume(token, channel string, req *api.EnterRequest) (m *member, tokens [2]string, err error) {
-	hash := hashToken(token)
-	s.mu.Lock()
-	m = s.resumes[hash]
-	if m == nil || m.hub.name != channel || req.UID != "" && channelkey.User(req.UID) != m.pass.User {
-		s.mu.Unlock()
-		s.refused(audit.Entry{Event: "resume", Channel: s.cfg.Audit.ID("c", channel)}, "unknown-token")
-		return nil, tokens, refuse("unknown-token")
-	}
-	if err := m.ended(); err != nil {
-		s.mu.Unlock()
-		return nil, tokens, err
-	}
-	tokens[0], tokens[1] = m.newTokens(s)
-	s.mu.Unlock()
-	m.seen()
-	if err := s.record(audit.Entry{Event: "resume", Actor: m.actor, Channel: m.hub.id, Subject: m.id}); err != nil {
-		return nil, tokens, err
-	}
-	s.counters.resumed.Add(1)
-	return m, tokens, nil
-}
-
 // leaveNow ends a membership that the member or the server gives up.
 func (s *Server) leaveNow(m *member, why string) {
 	m.mu.Lock()
@@ -239,12 +107,6 @@ func (s *Server) leaveNow(m *member, why string) {
 	if s.cfg.Gate.Leave(pass) {
 		s.end(m, why, false)
 	}
-}
-
-func (m *member) serviceEnd() int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.pass.End
 }
 
 // member finds whose token a request shows, for the channel in its path.
@@ -320,7 +182,11 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
 	m.mu.Lock()
 	m.pass = renewed
 	m.expires = 0
+	resume := m.resume
 	m.mu.Unlock()
+	if err := s.state.update(r.Context(), m, resume); err != nil {
+		return err
+	}
 	if err := s.record(entry); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -28,11 +29,12 @@ type hub struct {
 	senders  numbers
 	rotateAt time.Time // when a fresh epoch is due; zero: it is not
 	stageAt  time.Time // when the next one is to be staged; zero: it is
+	going    []*member // whom the next rotation excludes
+	owed     []leaving // the same, of other servers
 	why      string    // of that rotation
 	idle     time.Time // since when nobody is inside
 	shut     bool
 	wake     chan struct{}
-	done     chan struct{}
 }
 
 // snapshot is what members are given at a moment. Its secrets are wiped when the last
@@ -114,10 +116,11 @@ func (s *snapshot) wrapped(member string, to hpke.PublicKey) (k api.Keys, err er
 
 var errUnavailable = errors.New("keyserver: the channel's keys are not available")
 
-// hub returns the channel's hub with a place for the member in it. The first to enter a
+// enterHub gives the member a place in the channel's hub; one who is back has a number.
+// The first to enter a
 // channel gets a fresh epoch: nobody knows who of those that were inside before has left
 // since.
-func (s *Server) enterHub(ctx context.Context, name string, m *member) (*hub, error) {
+func (s *Server) enterHub(ctx context.Context, name string, m *member, back bool) error {
 	s.opening.Lock()
 	defer s.opening.Unlock()
 	s.mu.RLock()
@@ -126,21 +129,38 @@ func (s *Server) enterHub(ctx context.Context, name string, m *member) (*hub, er
 	if h == nil {
 		var err error
 		if h, err = s.openHub(ctx, name); err != nil {
-			return nil, err
+			return err
 		}
 		s.mu.Lock()
 		s.hubs[name] = h
 		s.mu.Unlock()
 	}
+	if back {
+		h.seat(m)
+		return nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	number, ok := h.senders.take()
 	if !ok {
-		return nil, errFull
+		return errFull
 	}
 	m.hub, m.sender = h, number
 	h.members[m] = struct{}{}
-	return h, nil
+	return nil
+}
+
+// excluded removes the seats of those whom a rotation excluded.
+func (s *Server) excluded(going []*member, owed []leaving) {
+	if s.state == nil || len(going)+len(owed) == 0 {
+		return
+	}
+	s.start(func() {
+		for _, m := range going {
+			owed = append(owed, m.place())
+		}
+		s.state.release(owed)
+	})
 }
 
 func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
@@ -149,7 +169,10 @@ func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
 		return nil, err
 	}
 	h := &hub{s: s, name: name, id: s.cfg.Audit.ID("c", name), ch: ch, members: map[*member]struct{}{},
-		wake: make(chan struct{}, 1), done: make(chan struct{}), idle: time.Now()}
+		wake: make(chan struct{}, 1), idle: time.Now()}
+	if s.state != nil { // other servers give out numbers, too
+		h.senders.next = uint16(rand.N(1 << 16))
+	}
 	if err := h.rotate(ctx, "opened"); err != nil {
 		return nil, err
 	}
@@ -227,6 +250,9 @@ func (h *hub) gone(m *member, now bool) {
 	h.mu.Lock()
 	delete(h.members, m)
 	h.senders.give(m.sender)
+	if h.s.state != nil {
+		h.going = append(h.going, m)
+	}
 	at, why := time.Now(), "put-out"
 	if !now {
 		at, why = at.Add(h.s.cfg.LeaveDelay), "left"
@@ -242,6 +268,48 @@ func (h *hub) gone(m *member, now bool) {
 	case h.wake <- struct{}{}:
 	default:
 	}
+}
+
+// owe has the channel rotated at once for members of other servers.
+func (h *hub) owe(gone []leaving) {
+	h.mu.Lock()
+	h.owed = append(h.owed, gone...)
+	h.rotateAt, h.why = time.Now(), "left"
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// renumber gives a member the next number; the old one is another server's.
+func (h *hub) renumber(m *member) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := m.sender
+	number, ok := h.senders.take()
+	if ok {
+		m.sender = number
+		h.senders.give(old)
+	}
+	return ok
+}
+
+// seat gives a member of before a place with the number they had.
+func (h *hub) seat(m *member) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.members[m] = struct{}{}
+	h.senders.mark(m.sender)
+	m.hub = h
+}
+
+// drop gives back the place of a member whom no rotation needs to exclude.
+func (h *hub) drop(m *member) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.members, m)
+	h.senders.give(m.sender)
 }
 
 // rotate makes a fresh epoch that nobody was handed before. The one after it is staged
@@ -320,10 +388,13 @@ func (h *hub) rotateNow(due time.Time, why string) bool {
 	// Who goes from here on is not covered: the record may have been read already.
 	h.mu.Lock()
 	h.rotateAt = time.Time{}
+	going, owed := h.going, h.owed
+	h.going, h.owed = nil, nil
 	h.mu.Unlock()
 	err := h.rotate(h.s.ctx, why)
 	switch {
 	case err == nil:
+		h.s.excluded(going, owed)
 		return true
 	case errors.Is(err, keyring.ErrForgotten), h.s.ctx.Err() != nil:
 		return true // nothing is left that could be known
@@ -331,6 +402,7 @@ func (h *hub) rotateNow(due time.Time, why string) bool {
 	h.s.log.Error("keyserver: a channel cannot be rotated, trying again", "channel", h.id, "error", err)
 	h.mu.Lock()
 	h.rotateAt, h.why = due, why
+	h.going, h.owed = append(going, h.going...), append(owed, h.owed...)
 	h.mu.Unlock()
 	return false
 }
@@ -340,7 +412,7 @@ func (h *hub) retire() bool {
 	h.s.opening.Lock() // nobody enters meanwhile
 	defer h.s.opening.Unlock()
 	h.mu.Lock()
-	empty := len(h.members) == 0 && h.rotateAt.IsZero()
+	empty := len(h.members) == 0 && h.rotateAt.IsZero() && len(h.going)+len(h.owed) == 0
 	h.mu.Unlock()
 	if !empty {
 		return false

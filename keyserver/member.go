@@ -22,17 +22,38 @@ type member struct {
 
 	lastSeen atomic.Int64 // unix nanoseconds of the last request
 
-	mu        sync.Mutex
-	pass      channelkey.Pass
-	token     tokenHash
-	resume    tokenHash
-	recipient hpke.PublicKey // nil: secrets come as they are
-	handed    uint64         // the newest epoch that was handed out and is recorded
-	stream    *stream
-	out       string // why the membership ended; "": it did not
-	expires   int64  // an end of service that the stream has to tell of
-	timer     *time.Timer
-	requests  bucket
+	mu       sync.Mutex
+	pass     channelkey.Pass
+	token    tokenHash
+	resume   tokenHash
+	wrapKey         // zero: secrets come as they are
+	handed   uint64 // the newest epoch that was handed out and is recorded
+	stream   *stream
+	out      string // why the membership ended; "": it did not
+	expires  int64  // an end of service that the stream has to tell of
+	timer    *time.Timer
+	requests bucket
+	leaving  leaving // the member's records in the shared state
+}
+
+// wrapKey is what secrets are wrapped to.
+type wrapKey struct {
+	to  hpke.PublicKey
+	kem string
+}
+
+// place returns the member's records in the shared state.
+func (m *member) place() leaving {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leaving
+}
+
+// gatePass returns what the gate knows the member by.
+func (m *member) gatePass() channelkey.Pass {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pass
 }
 
 // stream is a member's watch. The newest one lives.
@@ -93,7 +114,7 @@ func (e *endedError) Error() string { return "keyserver: the membership ended: "
 func (m *member) wrapTo() hpke.PublicKey {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.recipient
+	return m.to
 }
 
 func (m *member) warn(end int64) {
@@ -110,18 +131,6 @@ func (m *member) takeWarning() int64 {
 	end := m.expires
 	m.expires = 0
 	return end
-}
-
-// newTokens gives the member tokens in place of those they have. s.mu is held.
-func (m *member) newTokens(s *Server) (token, resume string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(s.tokens, m.token)
-	delete(s.resumes, m.resume)
-	token, m.token = newToken(memberPrefix)
-	resume, m.resume = newToken(resumePrefix)
-	s.tokens[m.token], s.resumes[m.resume] = m, m
-	return token, resume
 }
 
 // open begins a stream, in place of one that there may be.

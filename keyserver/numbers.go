@@ -24,6 +24,14 @@ func (n *numbers) take() (uint16, bool) {
 
 func (n *numbers) isTaken(x uint16) bool { return n.taken[x/64]>>(x%64)&1 == 1 }
 
+// mark takes a number that its holder has from before.
+func (n *numbers) mark(x uint16) {
+	if !n.isTaken(x) {
+		n.taken[x/64] |= 1 << (x % 64)
+		n.count++
+	}
+}
+
 func (n *numbers) give(x uint16) {
 	if n.isTaken(x) {
 		n.taken[x/64] &^= 1 << (x % 64)

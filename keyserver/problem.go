@@ -33,6 +33,7 @@ var ownProblems = map[string]struct {
 	"draining":      {http.StatusServiceUnavailable, "The server is being stopped", "go to another one, or come back"},
 	"unavailable":   {http.StatusServiceUnavailable, "The server cannot do this now", "try again"},
 	"rate":          {http.StatusTooManyRequests, "Too many requests", "wait before the next one"},
+	"moved":         {http.StatusUnauthorized, "The membership is at another server", "go there, with the token that it gave"},
 	"left":          {http.StatusUnauthorized, "The membership has ended", "enter again"},
 	"dropped":       {http.StatusUnauthorized, "The membership ended because nothing was heard of it", "enter again, and keep a stream open"},
 }

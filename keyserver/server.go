@@ -46,6 +46,12 @@ type Config struct {
 	// IdleChannel is after how long without a member the Server stops to follow a
 	// channel; 0 for 10 minutes.
 	IdleChannel time.Duration
+	// Shared keeps who is inside in the ring's store: several servers on one store then
+	// serve the same members, and members stay when a server is started anew. The
+	// Gate's Store is to be GateStore then.
+	Shared bool
+	// Replace says that the Gate's Replace is set.
+	Replace bool
 	// Limits bound what anybody can ask for.
 	Limits Limits
 }
@@ -97,6 +103,7 @@ type Server struct {
 	passes  map[uint64]*member           // by the pass's ID
 	early   map[uint64]channelkey.Reason // put out before they were in passes
 
+	state    *state // nil: not shared
 	entries  entryQueue
 	refusals refusals
 	counters counters
@@ -117,6 +124,15 @@ func New(cfg Config) (*Server, error) {
 	s.entries.wake = make(chan struct{}, 1)
 	s.byAddr.rate, s.byCard.rate = cfg.Limits.AddressRate, cfg.Limits.CardRate
 	s.mux = s.routes()
+	if cfg.Shared {
+		var err error
+		if s.state, err = newState(s); err != nil {
+			cancel()
+			return nil, err
+		}
+		s.running.Go(s.state.run)
+		s.running.Go(s.state.watch)
+	}
 	events := cfg.Gate.Events()
 	s.running.Go(func() { s.follow(events) })
 	s.running.Go(s.writeEntries)
@@ -236,7 +252,51 @@ func (s *Server) end(m *member, why string, putOut bool) bool {
 	}
 	s.later(audit.Entry{Event: event, Actor: m.actor, Channel: m.hub.id, Subject: m.id, Reason: why})
 	m.hub.gone(m, putOut)
+	if s.state != nil {
+		s.start(func() { s.state.gone(m) })
+	}
 	return true
+}
+
+// move takes a member out who went to another server: nobody has left.
+func (s *Server) move(m *member) {
+	if !m.markOut("moved") {
+		return
+	}
+	s.counters.over("moved")
+	s.mu.Lock()
+	m.mu.Lock()
+	token, resume := m.token, m.resume
+	m.mu.Unlock()
+	delete(s.passes, m.passID)
+	delete(s.resumes, resume)
+	delete(s.tokens, token)
+	s.mu.Unlock()
+	m.hub.drop(m)
+}
+
+// owe has a channel rotated for members of other servers who are gone.
+func (s *Server) owe(ctx context.Context, channel string, gone []leaving) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	s.mu.RLock()
+	h := s.hubs[channel]
+	s.mu.RUnlock()
+	if h == nil { // opening it rotates it
+		var err error
+		if h, err = s.openHub(ctx, channel); err != nil {
+			if errors.Is(err, keyring.ErrNoChannel) || errors.Is(err, keyring.ErrForgotten) {
+				s.state.release(gone) // there is nothing that they could know
+			}
+			return
+		}
+		s.mu.Lock()
+		s.hubs[channel] = h
+		s.mu.Unlock()
+		s.state.release(gone)
+		return
+	}
+	h.owe(gone)
 }
 
 // tellWhyFor is how long the token of a membership that ended tells why it did.

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -128,12 +129,17 @@ func (w *world) start(name string, set ...func(*keyserver.Config)) *host {
 	w.t.Helper()
 	h := &host{w: w, done: make(chan struct{}), l: &pipes{conns: make(chan net.Conn), done: make(chan struct{})}}
 	h.ring = must(keyring.Open(w.t.Context(), w.store.Again(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}}))(w.t)
-	h.gate = must(channelkey.NewGate(channelkey.GateConfig{Verifier: w.verifier}))(w.t)
 	h.log = must(audit.Open(filepath.Join(w.t.TempDir(), "audit.log")))(w.t)
-	cfg := keyserver.Config{Ring: h.ring, Gate: h.gate, Audit: h.log}
+	cfg := keyserver.Config{Ring: h.ring, Audit: h.log}
 	for _, f := range set {
 		f(&cfg)
 	}
+	gc := channelkey.GateConfig{Verifier: w.verifier}
+	if cfg.Shared {
+		gc.Store = must(keyserver.GateStore(h.ring))(w.t)
+	}
+	h.gate = must(channelkey.NewGate(gc))(w.t)
+	cfg.Gate = h.gate
 	h.srv = must(keyserver.New(cfg))(w.t)
 	h.http = &http.Server{Handler: h.srv}
 	go func() { h.http.Serve(h.l); close(h.done) }()
@@ -374,4 +380,11 @@ func TestPutOutAndRenewed(t *testing.T) {
 		}
 		m.Close()
 	})
+}
+
+func decode(t testing.TB, b []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Error(err)
+	}
 }
