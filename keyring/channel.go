@@ -95,7 +95,7 @@ func (c *Channel) Show(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	defer st.wipe()
-	return c.ring.describe(st, time.Now()), nil
+	return c.ring.describe(st, c.ring.now()), nil
 }
 
 // errSame ends an update that found nothing to do.
@@ -136,7 +136,7 @@ func (c *Channel) tryUpdate(ctx context.Context, st *state, rev uint64, change f
 	if st.stored != 0 {
 		ended = append(ended, st.stored)
 	}
-	now := time.Now()
+	now := c.ring.now()
 	if err := change(st, now); errors.Is(err, errSame) {
 		return c.ring.describe(st, now), nil, nil
 	} else if err != nil {

@@ -111,7 +111,7 @@ func (d *Feed) current() (Handout, error) {
 	if d.f.closed || d.closed.Load() {
 		return Handout{}, ErrClosed
 	}
-	st, now := d.f.st, time.Now()
+	st, now := d.f.st, d.f.ch.ring.now()
 	st.advance(now)
 	h := Handout{Channel: st.name, Revision: st.revision}
 	for i := range st.epochs {

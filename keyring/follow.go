@@ -221,14 +221,14 @@ func (f *follower) loadForFrame() {
 func (f *follower) run(ctx context.Context) {
 	timer := time.NewTimer(sweepEvery)
 	defer timer.Stop()
-	sweep := time.Now().Add(sweepEvery)
+	sweep := f.ch.ring.now().Add(sweepEvery)
 	for ctx.Err() == nil {
 		retry := false
 		if f.stale.Swap(false) && f.load(ctx) != nil {
 			f.stale.Store(true)
 			retry = true
 		}
-		now := time.Now()
+		now := f.ch.ring.now()
 		swept := !now.Before(sweep)
 		if swept {
 			sweep = now.Add(sweepEvery)
@@ -237,7 +237,7 @@ func (f *follower) run(ctx context.Context) {
 		if next.IsZero() || next.After(sweep) {
 			next = sweep
 		}
-		wait := time.Until(next)
+		wait := next.Sub(f.ch.ring.now())
 		if retry {
 			wait = min(wait, retryEvery)
 		}
@@ -258,7 +258,7 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 			next = t
 		}
 	}
-	now := time.Now()
+	now := f.ch.ring.now()
 	f.mu.Lock()
 	if f.closed {
 		f.mu.Unlock()

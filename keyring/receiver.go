@@ -208,14 +208,14 @@ func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte
 	if _, ok := r.gone[kid]; ok {
 		return dst, Origin{}, ErrEvicted
 	}
-	now := time.Now()
+	now := r.f.ch.ring.now()
 	if !r.limit.allow(now, 1) {
 		return dst, Origin{}, ErrLimited
 	}
 	found, why := r.candidates(uint8(origin.Epoch), now)
 	if len(found) == 0 {
 		r.f.loadForFrame()
-		now = time.Now()
+		now = r.f.ch.ring.now()
 		found, why = r.candidates(uint8(origin.Epoch), now)
 	}
 	defer func() {
@@ -371,7 +371,7 @@ func (r *Receiver) candidates(low uint8, now time.Time) (found []candidate, why 
 func (r *Receiver) prune() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	now := r.f.ch.ring.now()
 	open := map[uint64]bool{}
 	barred := map[uint64][]uint16{}
 	r.f.mu.Lock()

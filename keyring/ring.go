@@ -34,6 +34,7 @@ type Ring struct {
 	store  Store
 	ringID []byte
 	draw   func() uint64 // draws an instance number; replaced by tests
+	now    func() time.Time
 
 	mu        sync.Mutex
 	root      secret // empty once closed
@@ -107,7 +108,7 @@ func Open(ctx context.Context, store Store, o Options) (*Ring, error) {
 
 func newRing(store Store, h *header, root secret, o Options) *Ring {
 	return &Ring{
-		store: store, ringID: slices.Clone(h.ringID), root: root, draw: drawInstance,
+		store: store, ringID: slices.Clone(h.ringID), root: root, draw: drawInstance, now: time.Now,
 		suites: slices.Clone(o.Suites), seen: map[string]uint64{}, followers: map[string]*follower{},
 	}
 }
@@ -219,7 +220,7 @@ func (r *Ring) open(e Entry, known uint64) (*state, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen[e.Key] = max(r.seen[e.Key], revision)
-	st.advance(time.Now())
+	st.advance(r.now())
 	return st, nil
 }
 
@@ -314,7 +315,7 @@ func (r *Ring) Create(ctx context.Context, name string, o ChannelOptions) (*Chan
 		return nil, fmt.Errorf("%w: %q", ErrChannelExists, name)
 	}
 	st.policy, st.suite = policy, o.Suite.ID()
-	if err := st.rotate(time.Now(), "", false); err != nil {
+	if err := st.rotate(r.now(), "", false); err != nil {
 		return nil, err
 	}
 	if err := r.save(ctx, id, st, rev); errors.Is(err, ErrConflict) {
@@ -358,7 +359,7 @@ func (r *Ring) Channels(ctx context.Context) ([]Info, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, r.describe(st, time.Now()))
+		out = append(out, r.describe(st, r.now()))
 		st.wipe()
 	}
 	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
