@@ -278,7 +278,8 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 		f.active = number
 		f.tell()
 	}
-	coming := f.st.pending.how == Fresh // the next epoch is on its way
+	coming := f.st.pending.how == Fresh || f.st.given() // the next epoch is on its way, or none is to be made
+	given := f.st.given()
 	if e := f.st.staged(); e != nil && !e.activateAt.IsZero() {
 		sooner(e.activateAt)
 		coming = coming || !e.activateAt.After(now.Add(f.st.policy.delay()))
@@ -328,7 +329,7 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 		f.stale.Store(true)
 		f.nudge()
 	}
-	if number != 0 && (urgent || spent && !coming) {
+	if number != 0 && (urgent && !given || spent && !coming) {
 		act(func() error { return f.ch.renewFrom(ctx, number, urgent) })
 	}
 	switch {

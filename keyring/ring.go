@@ -286,6 +286,13 @@ type ChannelOptions struct {
 // Create makes a channel with one active epoch: number 1, or, if a channel of
 // that name was forgotten, the next number after it.
 func (r *Ring) Create(ctx context.Context, name string, o ChannelOptions) (*Channel, error) {
+	sec := newSecret()
+	defer sec.wipe()
+	return r.create(ctx, name, o, Random, sec)
+}
+
+// create makes the first epoch of a secret, which it copies.
+func (r *Ring) create(ctx context.Context, name string, o ChannelOptions, kind Kind, sec secret) (*Channel, error) {
 	id, err := r.channelID(name)
 	if err != nil {
 		return nil, err
@@ -315,7 +322,11 @@ func (r *Ring) Create(ctx context.Context, name string, o ChannelOptions) (*Chan
 		return nil, fmt.Errorf("%w: %q", ErrChannelExists, name)
 	}
 	st.policy, st.suite = policy, o.Suite.ID()
-	if err := st.rotate(r.now(), "", false); err != nil {
+	now := r.now()
+	if _, err := st.append(now, "", kind, sec.clone()); err != nil {
+		return nil, err
+	}
+	if err := st.activate(now); err != nil {
 		return nil, err
 	}
 	if err := r.save(ctx, id, st, rev); errors.Is(err, ErrConflict) {

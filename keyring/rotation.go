@@ -136,7 +136,7 @@ func (s *state) turn(now time.Time, sealing bool) (changed bool, err error) {
 			return changed, err
 		}
 	}
-	if !sealing || s.pending.how == Fresh {
+	if !sealing || s.pending.how == Fresh || s.given() {
 		return changed, nil
 	}
 	if s.staged() == nil && (s.policy.Ahead || s.aged(now)) {
@@ -206,7 +206,7 @@ func (s *state) schedule(now time.Time, e *epoch, reason string) {
 // find the active epoch at its end, exactly one does. urgent says that some Sender
 // cannot seal any more.
 func (s *state) renew(now time.Time, number uint64, reason string, urgent bool) error {
-	if e := s.active(); e == nil || e.number != number {
+	if e := s.active(); e == nil || e.number != number || s.given() {
 		return errSame
 	}
 	if urgent {
@@ -229,6 +229,13 @@ func (s *state) renew(now time.Time, number uint64, reason string, urgent bool) 
 	return nil
 }
 
+// given reports whether the active epoch came from outside: who gave it has to give the
+// next one, too, as others have theirs from there.
+func (s *state) given() bool {
+	e := s.active()
+	return e != nil && (e.kind == Vendor || e.kind == Exported)
+}
+
 // duty is when turn is to be called next; zero for whenever.
 func (s *state) duty(sealing bool) time.Time {
 	active := s.active()
@@ -244,7 +251,7 @@ func (s *state) duty(sealing bool) time.Time {
 	if s.pending.how != 0 {
 		sooner(s.pending.due)
 	}
-	if !sealing || s.pending.how == Fresh {
+	if !sealing || s.pending.how == Fresh || s.given() {
 		return due
 	}
 	switch staged := s.staged(); {
