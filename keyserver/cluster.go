@@ -207,7 +207,7 @@ func (st *state) reap(ctx context.Context, silent map[string]uint64) {
 }
 
 func (st *state) leavingOf(e keyring.Entry, x *seat) leaving {
-	l := leaving{seat: e.Key, seatRev: e.Rev, leaseRev: x.LeaseRev}
+	l := leaving{seat: e.Key, seatRev: e.Rev, leaseRev: x.LeaseRev, sender: x.Sender}
 	if name, err := st.shelf.Name("channel", x.Gate.Channel); err == nil {
 		l.lease = leaseKey(name, x.Sender)
 	}
@@ -220,6 +220,7 @@ func (st *state) sweep() {
 	ctx, cancel := context.WithTimeout(st.s.ctx, stateTimeout)
 	defer cancel()
 	st.checkMine(ctx)
+	st.freeNumbers(ctx)
 	known := map[string]bool{}
 	heart, _, err := st.shelf.List(ctx, "h/")
 	if err != nil {

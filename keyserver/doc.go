@@ -15,12 +15,18 @@
 //
 // # Rotation
 //
-// Whoever goes may know the active epoch and the staged one. So a channel gets a fresh
-// epoch, which nobody was handed before, at once when a member is put out (the end of
-// service, a revocation), and within Config.LeaveDelay when one leaves; leaves within that
-// time share a rotation. The order that keeps the next epoch closed is: the member is
+// Whoever goes may know the active epoch and the staged one. So the ring is told, and
+// its policy has an epoch made that nobody was handed before: at once when a member is
+// put out (the end of service, a revocation), and after a debounce when one leaves. It is
+// handed out at once, and becomes active after the policy's delay, so that nobody loses a
+// frame. The order that keeps it closed is: the member is
 // marked as out, then the epoch is drawn, and whoever is about to hand out an epoch looks
 // for the mark after taking the epoch, not before.
+//
+// # Several servers
+//
+// With Config.Shared the inside list, the sender numbers in use and the revocations lie
+// on a shelf of the ring: servers on one store serve the same members. See state.go.
 //
 // Logs, metrics and the audit record name members and channels by opaque IDs; no secret,
 // name or address stands in them.

@@ -51,12 +51,10 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer snap.release()
-	keys := snap.keys
-	if to := m.wrapTo(); to != nil {
-		if keys, err = snap.wrapped(m.id, to); err != nil {
-			s.leaveNow(m, "failed")
-			return err
-		}
+	keys, err := snap.forMember(m, m.wrapTo())
+	if err != nil {
+		s.leaveNow(m, "failed")
+		return err
 	}
 	w.Header().Set("Location", r.URL.EscapedPath()+"/me")
 	return writeJSON(w, http.StatusCreated, &api.Membership{Member: m.id, Token: api.Token(visit.token), Resume: api.Token(visit.resumeToken),
@@ -119,22 +117,22 @@ func (v *visit) sit(m *member) error {
 	if err == nil {
 		err = st.lease(v.ctx, m)
 	}
+	if err == nil {
+		m.first, _, err = m.hub.ch.Joined(v.ctx)
+	}
 	var owed bool
 	if err == nil {
 		v.draw(m)
 		owed, err = st.claim(v.ctx, m, m.resume)
 	}
+	if err == nil && owed { // whoever sat here before may know the next epoch
+		_, err = m.hub.ch.PutOut(v.ctx)
+	}
 	if err != nil {
 		m.hub.drop(m)
-		lease := m.place()
-		lease.seat = ""
-		st.release([]leaving{lease})
-		return err
+		st.forget(m)
 	}
-	if owed { // whoever sat here before may know the next epoch
-		m.hub.owe(nil)
-	}
-	return nil
+	return err
 }
 
 // draw draws the member's tokens.
@@ -251,7 +249,7 @@ func (v *visit) takeOver() (*member, error) {
 	m.pass, err = s.cfg.Gate.Readmit(old.Gate)
 	if err != nil { // revoked, or over: whoever sat there may know the next epoch
 		m.hub.drop(m)
-		m.hub.owe([]leaving{m.place()})
+		s.owe(v.ctx, v.channel, []leaving{m.place()})
 		s.refused(audit.Entry{Event: "resume", Actor: m.actor, Channel: m.hub.id, Subject: m.id}, problemOf(err).Reason)
 		return nil, err
 	}
@@ -260,7 +258,7 @@ func (v *visit) takeOver() (*member, error) {
 	if err := s.state.update(v.ctx, m, m.resume); err != nil {
 		s.cfg.Gate.Leave(m.pass)
 		m.hub.drop(m)
-		m.hub.owe([]leaving{m.place()})
+		s.owe(v.ctx, v.channel, []leaving{m.place()})
 		return nil, err
 	}
 	v.settle(m)

@@ -147,7 +147,7 @@ func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer snap.release()
-	etag := `"` + strconv.FormatUint(snap.keys.Revision, 10) + `"`
+	etag := snap.etag()
 	w.Header().Set("ETag", etag)
 	if r.Header.Get("If-None-Match") == etag {
 		w.WriteHeader(http.StatusNotModified)

@@ -2,16 +2,12 @@ package keyserver
 
 import (
 	"context"
-	"crypto/hpke"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/chanseal/chanseal/keyring"
-	"github.com/chanseal/chanseal/keyserver/api"
 	"github.com/chanseal/chanseal/keyserver/audit"
 )
 
@@ -23,103 +19,21 @@ type hub struct {
 	ch   *keyring.Channel
 	feed *keyring.Feed
 
-	mu       sync.Mutex
-	snap     *snapshot // nil once closed, or if the channel was forgotten
-	members  map[*member]struct{}
-	senders  numbers
-	rotateAt time.Time // when a fresh epoch is due; zero: it is not
-	stageAt  time.Time // when the next one is to be staged; zero: it is
-	going    []*member // whom the next rotation excludes
-	owed     []leaving // the same, of other servers
-	why      string    // of that rotation
-	idle     time.Time // since when nobody is inside
-	shut     bool
-	wake     chan struct{}
-}
-
-// snapshot is what members are given at a moment. Its secrets are wiped when the last
-// one who uses it has released it.
-type snapshot struct {
-	mu   sync.Mutex
-	refs int
-
-	keys    api.Keys // with secrets
-	secrets []byte   // all of them, as they are wrapped
-	aad     []byte
-	staged  bool   // the next epoch is there
-	plain   []byte // keys in JSON
-}
-
-func (s *snapshot) release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refs--; s.refs > 0 {
-		return
-	}
-	clear(s.secrets)
-	clear(s.plain)
-	for i := range s.keys.Epochs {
-		clear(s.keys.Epochs[i].Secret)
-	}
-}
-
-func newSnapshot(h *keyring.Handout) (*snapshot, error) {
-	s := &snapshot{refs: 1, keys: api.Keys{Channel: h.Channel, Revision: h.Revision, Epochs: []api.Epoch{}}}
-	for i := range h.Keys {
-		k := &h.Keys[i]
-		e := api.Epoch{Epoch: k.Number, State: api.StateActive, Suite: k.SuiteName, SuiteID: uint16(k.Suite), Fingerprint: k.Fingerprint, Secret: k.Secret()}
-		if k.State == keyring.Staged {
-			e.State = api.StateStaged
-			s.staged = true
-		} else {
-			e.Activated = k.Activated.UnixMilli()
-		}
-		s.keys.Epochs = append(s.keys.Epochs, e)
-		s.secrets = append(s.secrets, e.Secret...)
-	}
-	for _, g := range h.Retiring {
-		s.keys.Epochs = append(s.keys.Epochs, api.Epoch{Epoch: g.Number, State: api.StateRetiring, Until: g.Until.UnixMilli()})
-	}
-	s.aad = wrapAAD(s.keys.Epochs)
-	var err error
-	if s.plain, err = json.Marshal(&s.keys); err != nil {
-		return nil, fmt.Errorf("keyserver: %w", err)
-	}
-	return s, nil
-}
-
-// body returns the epochs as this member gets them, in JSON. The caller does not change
-// it, and uses it before it releases the snapshot.
-func (s *snapshot) body(m *member) ([]byte, error) {
-	to := m.wrapTo()
-	if to == nil {
-		return s.plain, nil
-	}
-	k, err := s.wrapped(m.id, to)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(k)
-}
-
-// wrapped returns the epochs without their secrets, which are wrapped to the member.
-func (s *snapshot) wrapped(member string, to hpke.PublicKey) (k api.Keys, err error) {
-	k = s.keys
-	k.Epochs = make([]api.Epoch, len(s.keys.Epochs))
-	for i, e := range s.keys.Epochs {
-		e.Secret = nil
-		k.Epochs[i] = e
-	}
-	k.Wrapped, err = wrap(to, k.Channel, member, s)
-	return k, err
+	mu      sync.Mutex
+	snap    *snapshot // nil once closed, or if the channel was forgotten
+	members map[*member]struct{}
+	senders numbers
+	left    []*member // of whom the ring is to be told
+	putOut  []*member // the same, at once
+	stageAt time.Time // when the next epoch is to be staged; zero: it is
+	idle    time.Time // since when nobody is inside
+	shut    bool
+	wake    chan struct{}
 }
 
 var errUnavailable = errors.New("keyserver: the channel's keys are not available")
 
 // enterHub gives the member a place in the channel's hub; one who is back has a number.
-// The first to enter a
-// channel gets a fresh epoch: nobody knows who of those that were inside before has left
-// since.
 func (s *Server) enterHub(ctx context.Context, name string, m *member, back bool) error {
 	s.opening.Lock()
 	defer s.opening.Unlock()
@@ -135,34 +49,24 @@ func (s *Server) enterHub(ctx context.Context, name string, m *member, back bool
 		s.hubs[name] = h
 		s.mu.Unlock()
 	}
-	if back {
-		h.seat(m)
-		return nil
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	number, ok := h.senders.take()
-	if !ok {
-		return errFull
+	m.hub = h
+	if back {
+		h.senders.mark(m.sender)
+	} else {
+		number, ok := h.senders.take()
+		if !ok {
+			return errFull
+		}
+		m.sender = number
 	}
-	m.hub, m.sender = h, number
 	h.members[m] = struct{}{}
 	return nil
 }
 
-// excluded removes the seats of those whom a rotation excluded.
-func (s *Server) excluded(going []*member, owed []leaving) {
-	if s.state == nil || len(going)+len(owed) == 0 {
-		return
-	}
-	s.start(func() {
-		for _, m := range going {
-			owed = append(owed, m.place())
-		}
-		s.state.release(owed)
-	})
-}
-
+// openHub begins to follow a channel. If nobody knows who was inside of it before, the
+// first to enter gets a fresh epoch.
 func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
 	ch, err := s.cfg.Ring.Channel(ctx, name)
 	if err != nil {
@@ -170,10 +74,9 @@ func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
 	}
 	h := &hub{s: s, name: name, id: s.cfg.Audit.ID("c", name), ch: ch, members: map[*member]struct{}{},
 		wake: make(chan struct{}, 1), idle: time.Now()}
-	if s.state != nil { // other servers give out numbers, too
-		h.senders.next = uint16(rand.N(1 << 16))
-	}
-	if err := h.rotate(ctx, "opened"); err != nil {
+	if s.state != nil {
+		h.senders.next = uint16(rand.N(1 << 16)) // other servers give out numbers, too
+	} else if _, err := ch.Revoke(ctx, "opened"); err != nil {
 		return nil, err
 	}
 	if err := h.stage(ctx); err != nil {
@@ -218,7 +121,7 @@ func (h *hub) refresh() error {
 	}
 	h.mu.Lock()
 	old := h.snap
-	if h.shut || old != nil && next != nil && old.keys.Revision >= next.keys.Revision {
+	if h.shut || next != nil && !next.newer(old) {
 		h.mu.Unlock()
 		if next != nil {
 			next.release()
@@ -226,16 +129,21 @@ func (h *hub) refresh() error {
 		return nil
 	}
 	h.snap = next
-	if next != nil && !next.staged && h.stageAt.IsZero() {
-		h.stageAt = time.Now().Add(stageAfter)
-	} else if next == nil || next.staged {
+	switch {
+	case next == nil || next.staged:
 		h.stageAt = time.Time{}
+	case h.stageAt.IsZero():
+		h.stageAt = time.Now().Add(stageAfter)
 	}
 	all := make([]*member, 0, len(h.members))
 	for m := range h.members {
 		all = append(all, m)
 	}
 	h.mu.Unlock()
+	if next != nil && (old == nil || old.active != next.active) {
+		h.s.counters.rotated.Add(1)
+		h.s.later(audit.Entry{Event: "rotate", Channel: h.id, Epoch: next.active})
+	}
 	if old != nil {
 		old.release()
 	}
@@ -245,36 +153,19 @@ func (h *hub) refresh() error {
 	return nil
 }
 
-// gone takes a member out, and has the channel rotated: at once if they were put out.
-func (h *hub) gone(m *member, now bool) {
+// gone takes a member out, and has the ring told, whose policy makes the next epoch.
+func (h *hub) gone(m *member, putOut bool) {
 	h.mu.Lock()
 	delete(h.members, m)
 	h.senders.give(m.sender)
-	if h.s.state != nil {
-		h.going = append(h.going, m)
-	}
-	at, why := time.Now(), "put-out"
-	if !now {
-		at, why = at.Add(h.s.cfg.LeaveDelay), "left"
-	}
-	if h.rotateAt.IsZero() || at.Before(h.rotateAt) {
-		h.rotateAt, h.why = at, why
+	if putOut {
+		h.putOut = append(h.putOut, m)
+	} else {
+		h.left = append(h.left, m)
 	}
 	if len(h.members) == 0 {
 		h.idle = time.Now()
 	}
-	h.mu.Unlock()
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
-}
-
-// owe has the channel rotated at once for members of other servers.
-func (h *hub) owe(gone []leaving) {
-	h.mu.Lock()
-	h.owed = append(h.owed, gone...)
-	h.rotateAt, h.why = time.Now(), "left"
 	h.mu.Unlock()
 	select {
 	case h.wake <- struct{}{}:
@@ -295,33 +186,12 @@ func (h *hub) renumber(m *member) bool {
 	return ok
 }
 
-// seat gives a member of before a place with the number they had.
-func (h *hub) seat(m *member) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.members[m] = struct{}{}
-	h.senders.mark(m.sender)
-	m.hub = h
-}
-
-// drop gives back the place of a member whom no rotation needs to exclude.
+// drop gives back the place of a member of whom the ring need not be told.
 func (h *hub) drop(m *member) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.members, m)
 	h.senders.give(m.sender)
-}
-
-// rotate makes a fresh epoch that nobody was handed before. The one after it is staged
-// a little later, when members have this one.
-func (h *hub) rotate(ctx context.Context, why string) error {
-	info, err := h.ch.Revoke(ctx, why)
-	if err != nil {
-		return err
-	}
-	h.s.counters.rotated.Add(1)
-	h.s.later(audit.Entry{Event: "rotate", Channel: h.id, Epoch: info.Epoch, Reason: why})
-	return nil
 }
 
 // stage makes the next epoch, so that members hold it before it is needed.
@@ -344,30 +214,29 @@ const stageAfter = time.Second
 
 const retryAfter = 250 * time.Millisecond // a ring that failed
 
-// run follows the channel and rotates it when that is due.
+// run follows the channel.
 func (h *hub) run() {
 	timer := time.NewTimer(h.s.cfg.IdleChannel)
 	defer timer.Stop()
 	for {
+		wait := h.s.cfg.IdleChannel
+		told := h.tell(&h.putOut, h.ch.PutOut)
+		if !h.tell(&h.left, h.ch.Left) || !told {
+			wait = retryAfter
+		}
 		h.mu.Lock()
-		due, why, stage := h.rotateAt, h.why, h.stageAt
-		idle := len(h.members) == 0 && due.IsZero() && time.Since(h.idle) >= h.s.cfg.IdleChannel
+		stage := h.stageAt
+		idle := len(h.members) == 0 && time.Since(h.idle) >= h.s.cfg.IdleChannel
 		h.mu.Unlock()
 		if idle && h.retire() {
 			return
 		}
-		wait := h.s.cfg.IdleChannel
-		for _, task := range []struct {
-			at time.Time
-			do func() bool
-		}{{due, func() bool { return h.rotateNow(due, why) }}, {stage, h.stageNow}} {
-			switch left := time.Until(task.at); {
-			case task.at.IsZero():
-			case left > 0:
-				wait = min(wait, left)
-			case !task.do():
-				wait = retryAfter
-			}
+		switch left := time.Until(stage); {
+		case stage.IsZero():
+		case left > 0:
+			wait = min(wait, left)
+		case !h.stageNow():
+			wait = retryAfter
 		}
 		timer.Reset(wait)
 		select {
@@ -383,28 +252,46 @@ func (h *hub) run() {
 	}
 }
 
-// rotateNow rotates for all who went before it, and reports whether that worked.
-func (h *hub) rotateNow(due time.Time, why string) bool {
-	// Who goes from here on is not covered: the record may have been read already.
+// tell tells the ring of members who went, and reports whether that worked. From then on
+// the ring's own record says that an epoch is owed, whoever lives to make it.
+func (h *hub) tell(list *[]*member, call func(context.Context, ...uint16) (keyring.Info, error)) bool {
 	h.mu.Lock()
-	h.rotateAt = time.Time{}
-	going, owed := h.going, h.owed
-	h.going, h.owed = nil, nil
+	who := *list
+	*list = nil
 	h.mu.Unlock()
-	err := h.rotate(h.s.ctx, why)
-	switch {
-	case err == nil:
-		h.s.excluded(going, owed)
+	if len(who) == 0 {
 		return true
-	case errors.Is(err, keyring.ErrForgotten), h.s.ctx.Err() != nil:
-		return true // nothing is left that could be known
 	}
-	h.s.log.Error("keyserver: a channel cannot be rotated, trying again", "channel", h.id, "error", err)
+	senders := make([]uint16, len(who))
+	for i, m := range who {
+		senders[i] = m.sender
+	}
+	_, err := call(h.s.ctx, senders...)
+	if err == nil || errors.Is(err, keyring.ErrForgotten) { // then nothing is left that could be known
+		h.s.excluded(who)
+		return true
+	}
+	if h.s.ctx.Err() == nil {
+		h.s.log.Error("keyserver: the ring cannot be told who went, trying again", "channel", h.id, "error", err)
+	}
 	h.mu.Lock()
-	h.rotateAt, h.why = due, why
-	h.going, h.owed = append(going, h.going...), append(owed, h.owed...)
+	*list = append(who, *list...)
 	h.mu.Unlock()
 	return false
+}
+
+// excluded removes the seats of those of whom the ring was told.
+func (s *Server) excluded(who []*member) {
+	if s.state == nil {
+		return
+	}
+	s.start(func() {
+		var all []leaving
+		for _, m := range who {
+			all = append(all, m.place())
+		}
+		s.state.release(all)
+	})
 }
 
 // retire ends a hub that nobody uses.
@@ -412,7 +299,7 @@ func (h *hub) retire() bool {
 	h.s.opening.Lock() // nobody enters meanwhile
 	defer h.s.opening.Unlock()
 	h.mu.Lock()
-	empty := len(h.members) == 0 && h.rotateAt.IsZero() && len(h.going)+len(h.owed) == 0
+	empty := len(h.members)+len(h.left)+len(h.putOut) == 0
 	h.mu.Unlock()
 	if !empty {
 		return false

@@ -19,6 +19,7 @@ type member struct {
 	actor  string // the user's ID in the audit record
 	passID uint64
 	sender uint16
+	first  uint64 // the first epoch that they may be given
 
 	lastSeen atomic.Int64 // unix nanoseconds of the last request
 
@@ -237,7 +238,7 @@ func (m *member) recordHandOut(snap *snapshot) error {
 	m.mu.Lock()
 	var entries []audit.Entry
 	for _, e := range snap.keys.Epochs {
-		if len(e.Secret) > 0 && e.Epoch > m.handed {
+		if len(e.Secret) > 0 && e.Epoch >= m.first && e.Epoch > m.handed {
 			entries = append(entries, audit.Entry{Event: "hand-out", Actor: m.actor, Channel: m.hub.id, Subject: m.id, Epoch: e.Epoch})
 		}
 	}

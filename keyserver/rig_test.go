@@ -88,7 +88,7 @@ func newRig(t testing.TB, set ...func(*keyserver.Config, *channelkey.GateConfig)
 	r.app = channelkey.App{ID: appID, Primary: channelkey.NewCertificate([]byte("5cfd2fd1755d40ecb72977518be15d3b"))}
 	r.issuer = must(channelkey.NewIssuer(r.app, channelkey.Legacy{}))(t)
 	r.ring = must(keyring.Create(t.Context(), keyringtest.NewMemory(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}}))(t)
-	r.ch = must(r.ring.Create(t.Context(), "stage", keyring.ChannelOptions{}))(t)
+	r.ch = must(r.ring.Create(t.Context(), "stage", keyring.ChannelOptions{Policy: keyring.Policy{Delay: keyring.AtOnce}}))(t)
 	gc := channelkey.GateConfig{Verifier: must(channelkey.NewVerifier(r.app, channelkey.Policy{}))(t)}
 	log := must(audit.Open(r.record))(t)
 	cfg := keyserver.Config{Ring: r.ring, Audit: log, Logger: slog.New(slog.NewTextHandler(r.log, nil))}

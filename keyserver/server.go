@@ -34,9 +34,6 @@ type Config struct {
 	// ResumeFor is how long a membership without a stream or request can be brought
 	// back; then it has left. 0 for 30 seconds.
 	ResumeFor time.Duration
-	// LeaveDelay is how long a rotation waits for others to leave, too; 0 for 5
-	// seconds, negative for not at all. Whoever is put out is not waited for.
-	LeaveDelay time.Duration
 	// Heartbeat is how often a stream without events gets a comment, and is found to
 	// be dead; 0 for 15 seconds.
 	Heartbeat time.Duration
@@ -71,13 +68,12 @@ func (c *Config) complete() error {
 	for _, d := range []struct {
 		value *time.Duration
 		zero  time.Duration
-	}{{&c.ResumeFor, 30 * time.Second}, {&c.LeaveDelay, 5 * time.Second}, {&c.Heartbeat, 15 * time.Second},
+	}{{&c.ResumeFor, 30 * time.Second}, {&c.Heartbeat, 15 * time.Second},
 		{&c.WriteTimeout, 10 * time.Second}, {&c.IdleChannel, 10 * time.Minute}} {
 		if *d.value == 0 {
 			*d.value = d.zero
 		}
 	}
-	c.LeaveDelay = max(c.LeaveDelay, 0)
 	c.Limits.complete()
 	return nil
 }
@@ -275,28 +271,23 @@ func (s *Server) move(m *member) {
 	m.hub.drop(m)
 }
 
-// owe has a channel rotated for members of other servers who are gone.
+// owe has the ring told of members of other servers who are gone, and removes their
+// seats.
 func (s *Server) owe(ctx context.Context, channel string, gone []leaving) {
-	s.opening.Lock()
-	defer s.opening.Unlock()
-	s.mu.RLock()
-	h := s.hubs[channel]
-	s.mu.RUnlock()
-	if h == nil { // opening it rotates it
-		var err error
-		if h, err = s.openHub(ctx, channel); err != nil {
-			if errors.Is(err, keyring.ErrNoChannel) || errors.Is(err, keyring.ErrForgotten) {
-				s.state.release(gone) // there is nothing that they could know
-			}
-			return
+	ch, err := s.cfg.Ring.Channel(ctx, channel)
+	if err == nil {
+		senders := make([]uint16, len(gone))
+		for i, l := range gone {
+			senders[i] = l.sender
 		}
-		s.mu.Lock()
-		s.hubs[channel] = h
-		s.mu.Unlock()
-		s.state.release(gone)
-		return
+		_, err = ch.PutOut(ctx, senders...)
 	}
-	h.owe(gone)
+	switch {
+	case err == nil, errors.Is(err, keyring.ErrNoChannel), errors.Is(err, keyring.ErrForgotten): // then there is nothing that they could know
+		s.state.release(gone)
+	default:
+		s.log.Error("keyserver: the ring cannot be told who went", "error", err)
+	}
 }
 
 // tellWhyFor is how long the token of a membership that ended tells why it did.

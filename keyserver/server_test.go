@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chanseal/chanseal/channelkey"
+	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyserver"
 	"github.com/chanseal/chanseal/keyserver/api"
 )
@@ -102,7 +103,7 @@ func TestMember(t *testing.T) {
 		}
 		synctest.Wait()
 		got := r.entries()
-		for _, want := range []string{"rotate  opened", "enter", "hand-out", "renew", "renew refused not-authentic", "leave  left", "leave  dropped", "rotate  left"} {
+		for _, want := range []string{"rotate", "enter", "hand-out", "renew", "renew refused not-authentic", "leave  left", "leave  dropped"} {
 			if !slices.Contains(got, want) {
 				t.Errorf("no entry %q in the audit record: %q", want, got)
 			}
@@ -512,8 +513,8 @@ func TestAuditFails(t *testing.T) {
 			t.Fatalf("entered without a record: %d %s", status, reason)
 		}
 		must(r.ch.Revoke(t.Context(), "operator"))(t)
-		if _, open := <-w.events; open {
-			t.Fatal("an epoch was handed out without a record")
+		if e, open := <-w.events; open {
+			t.Fatalf("an epoch was handed out without a record: %+v", e)
 		}
 		if status, _ := r.refused("GET", "/v1/channels/stage/keys", m.Token.Reveal(), nil); status != 503 {
 			t.Fatalf("keys without a record: %d", status)
@@ -523,6 +524,77 @@ func TestAuditFails(t *testing.T) {
 		}
 		if r.gate.Len() != 1 {
 			t.Fatalf("%d are inside", r.gate.Len())
+		}
+	})
+}
+
+// TestPutOutByPolicy: with the policy's delay the next epoch is handed to those who stay
+// at once, with the moment it begins; who was put out had none of it.
+func TestPutOutByPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		must(r.ch.SetPolicy(t.Context(), keyring.Policy{}))(t)
+		out := r.enter(r.card(1, 0, time.Minute), api.EnterRequest{UID: "1"})
+		in := r.enter(r.card(2, 0, 0), api.EnterRequest{UID: "2"})
+		w, v := r.watch(out.Token.Reveal(), ""), r.watch(in.Token.Reveal(), "")
+		held := decode[api.Keys](t, []byte(w.next(t, "keys").data))
+		v.next(t, "keys")
+		w.next(t, "will-expire")
+		w.next(t, "put-out")
+		var next api.Epoch
+		for next.Epoch <= held.Epochs[1].Epoch {
+			k := decode[api.Keys](t, []byte(v.next(t, "keys").data))
+			next = k.Epochs[1]
+		}
+		end := time.Unix(out.ServiceEnd, 0)
+		if late := time.Since(end); late > 50*time.Millisecond || next.State != api.StateStaged || next.ActivateAt != end.Add(5*time.Second).UnixMilli() {
+			t.Fatalf("%v after the end of service: %+v", late, next)
+		}
+		time.Sleep(4900 * time.Millisecond)
+		active := func() api.Keys {
+			_, body := r.call("GET", "/v1/channels/stage/keys", in.Token.Reveal(), nil)
+			return decode[api.Keys](t, body)
+		}
+		if k := active(); k.Epochs[0].Epoch != held.Epochs[0].Epoch {
+			t.Fatal("active before its moment")
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		k := active()
+		if k.Epochs[0].Epoch != next.Epoch || !bytes.Equal(k.Epochs[0].Secret, next.Secret) {
+			t.Fatalf("not active at its moment: %+v", k)
+		}
+		for _, had := range held.Epochs {
+			if bytes.Equal(had.Secret, next.Secret) {
+				t.Fatal("who was put out had the next epoch")
+			}
+		}
+	})
+}
+
+// TestJoinsThatRenew: where the policy says so, who joins is given no epoch in which
+// something was sealed before.
+func TestJoinsThatRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		must(r.ch.SetPolicy(t.Context(), keyring.Policy{OnJoin: keyring.Renewal}))(t)
+		a := r.enter(r.card(1, 0, 0), api.EnterRequest{UID: "1"})
+		time.Sleep(20 * time.Second)
+		r.call("GET", "/v1/channels/stage/keys", a.Token.Reveal(), nil)
+		now, _ := must(r.ch.Show(t.Context()))(t).Epoch, 0
+		b := r.enter(r.card(2, 0, 0), api.EnterRequest{UID: "2"})
+		for _, e := range b.Keys.Epochs {
+			if e.Secret != nil && e.Epoch <= now {
+				t.Fatalf("given epoch %d, %d was active", e.Epoch, now)
+			}
+		}
+		w := r.watch(b.Token.Reveal(), "")
+		defer w.cancel()
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		_, body := r.call("GET", "/v1/channels/stage/keys", b.Token.Reveal(), nil)
+		if k := decode[api.Keys](t, body); k.Epochs[0].State != api.StateActive || k.Epochs[0].Epoch <= now || len(k.Epochs[0].Secret) != 32 {
+			t.Fatalf("not given the next epoch: %+v", k)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ type seat struct {
 	Member   string
 	Gate     channelkey.Seat
 	Sender   uint16
+	First    uint64 // the first epoch that they may be given
 	LeaseRev uint64 // of the sender number's record
 	Kem      string `json:",omitempty"`
 	Key      []byte `json:",omitempty"` // the member's public key
@@ -45,6 +47,7 @@ type seat struct {
 type leaving struct {
 	seat, lease       string
 	seatRev, leaseRev uint64
+	sender            uint16
 }
 
 // state is the shared state as this server works on it. A nil *state keeps nothing.
@@ -55,8 +58,9 @@ type state struct {
 
 	mu    sync.Mutex
 	mine  map[string]*member // by the seat's key
-	lost  map[string]uint64  // seats that say they are ours and that nobody sits in, at the last sweep
-	peers map[string]peer    // by their ID
+	free  []freeing
+	lost  map[string]uint64 // seats that say they are ours and that nobody sits in, at the last sweep
+	peers map[string]peer   // by their ID
 }
 
 // stateTimeout bounds an operation on the store.
@@ -82,7 +86,7 @@ func (st *state) write(ctx context.Context, m *member, resume tokenHash, rev uin
 		return 0, refuse("unavailable")
 	}
 	m.mu.Lock()
-	x := seat{Server: st.id, Member: m.id, Gate: gate, Sender: m.sender, LeaseRev: m.leaving.leaseRev, Resume: resume[:]}
+	x := seat{Server: st.id, Member: m.id, Gate: gate, Sender: m.sender, First: m.first, LeaseRev: m.leaving.leaseRev, Resume: resume[:]}
 	if m.to != nil {
 		x.Kem, x.Key = m.kem, m.to.Bytes()
 	}
@@ -119,7 +123,7 @@ func (st *state) lease(ctx context.Context, m *member) error {
 		key := leaseKey(channel, m.sender)
 		rev, err := st.shelf.CAS(ctx, key, []byte(st.id), 0)
 		if err == nil {
-			m.leaving.lease, m.leaving.leaseRev = key, rev
+			m.leaving.lease, m.leaving.leaseRev, m.leaving.sender = key, rev, m.sender
 			return nil
 		}
 		if !errors.Is(err, keyring.ErrConflict) {
@@ -234,8 +238,9 @@ func (st *state) gone(m *member) {
 	}
 }
 
-// release removes what is left of those whom a rotation excluded. What cannot be
-// removed is found by sweep.
+// release removes what is left of those of whom the ring was told. What cannot be
+// removed is found by sweep. A sender number is kept for a while: receivers refuse it in
+// the epochs that its holder had.
 func (st *state) release(all []leaving) {
 	if st == nil {
 		return
@@ -248,8 +253,60 @@ func (st *state) release(all []leaving) {
 			_ = st.shelf.Delete(ctx, l.seat, l.seatRev)
 		}
 		if l.lease != "" && l.leaseRev != 0 {
-			_ = st.shelf.Delete(ctx, l.lease, l.leaseRev)
+			st.mu.Lock()
+			st.free = append(st.free, freeing{l.lease, l.leaseRev, time.Now().Add(numberRests)})
+			st.mu.Unlock()
 		}
+	}
+}
+
+// freeing is a sender number that is to be free again at a moment.
+type freeing struct {
+	key string
+	rev uint64
+	at  time.Time
+}
+
+// numberRests is how long a sender number is not given to anybody else: longer than the
+// delay and the grace of most policies.
+const numberRests = 2 * time.Minute
+
+// freeNumbers frees those whose time has come.
+func (st *state) freeNumbers(ctx context.Context) {
+	now := time.Now()
+	st.mu.Lock()
+	var due []freeing
+	st.free = slices.DeleteFunc(st.free, func(f freeing) bool {
+		over := !now.Before(f.at)
+		if over {
+			due = append(due, f)
+		}
+		return over
+	})
+	st.mu.Unlock()
+	for _, f := range due {
+		_ = st.shelf.Delete(ctx, f.key, f.rev)
+	}
+}
+
+// forget removes the records of somebody who was never given anything.
+func (st *state) forget(m *member) {
+	if st == nil {
+		return
+	}
+	l := m.place()
+	st.mu.Lock()
+	if st.mine[l.seat] == m {
+		delete(st.mine, l.seat)
+	}
+	st.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(st.s.ctx), stateTimeout)
+	defer cancel()
+	if l.seatRev != 0 {
+		_ = st.shelf.Delete(ctx, l.seat, l.seatRev)
+	}
+	if l.leaseRev != 0 {
+		_ = st.shelf.Delete(ctx, l.lease, l.leaseRev)
 	}
 }
 
@@ -302,7 +359,7 @@ func (st *state) takeOver(ctx context.Context, token, channel string, user chann
 		return nil, old, err
 	}
 	m = &member{s: st.s, id: old.Member, sender: old.Sender, actor: st.s.cfg.Audit.ID("u", string(old.Gate.User)),
-		leaving: leaving{seat: e.Key, seatRev: rev, lease: leaseKey(lease, old.Sender), leaseRev: old.LeaseRev}}
+		leaving: leaving{seat: e.Key, seatRev: rev, lease: leaseKey(lease, old.Sender), leaseRev: old.LeaseRev, sender: old.Sender}, first: old.First}
 	if len(old.Key) > 0 {
 		m.kem = old.Kem
 		if m.to, err = recipient(&api.EnterRequest{Kem: api.EnterRequestKem(old.Kem), PublicKey: old.Key}); err != nil {

@@ -51,13 +51,20 @@ func wrapAAD(epochs []api.Epoch) (aad []byte) {
 	return aad
 }
 
-// wrap seals the secrets of a snapshot to a member.
-func wrap(to hpke.PublicKey, channel, member string, snap *snapshot) (*api.Wrapped, error) {
-	enc, sender, err := hpke.NewSender(to, hpke.HKDFSHA256(), hpke.AES128GCM(), wrapInfo(channel, member))
+// wrap seals the secrets of the epochs to a member, and takes them out of k.
+func wrap(to hpke.PublicKey, member string, k *api.Keys) (*api.Wrapped, error) {
+	enc, sender, err := hpke.NewSender(to, hpke.HKDFSHA256(), hpke.AES128GCM(), wrapInfo(k.Channel, member))
 	if err != nil {
 		return nil, fmt.Errorf("keyserver: wrap: %w", err)
 	}
-	ciphertext, err := sender.Seal(snap.aad, snap.secrets)
+	aad := wrapAAD(k.Epochs)
+	secrets := make([]byte, 0, 32*len(k.Epochs))
+	for i := range k.Epochs {
+		secrets = append(secrets, k.Epochs[i].Secret...)
+		k.Epochs[i].Secret = nil
+	}
+	defer clear(secrets)
+	ciphertext, err := sender.Seal(aad, secrets)
 	if err != nil {
 		return nil, fmt.Errorf("keyserver: wrap: %w", err)
 	}

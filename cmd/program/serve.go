@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +20,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chanseal/chanseal/channelkey"
-	"github.com/chanseal/chanseal/channelkey/boltgate"
 	"github.com/chanseal/chanseal/keyserver"
 	"github.com/chanseal/chanseal/keyserver/audit"
 )
@@ -33,17 +33,15 @@ type serveOptions struct {
 	cert    string
 	key     string
 	audit   string
-	state   string
 	metrics string
 	replace bool
 	resume  durationValue
-	leave   durationValue
 	skew    durationValue
 	limits  keyserver.Limits
 }
 
 func (p *program) serveCommand() *cobra.Command {
-	o := serveOptions{resume: durationValue{30 * time.Second}, leave: durationValue{5 * time.Second}}
+	o := serveOptions{resume: durationValue{30 * time.Second}}
 	c := &cobra.Command{
 		Use:     "serve --app-certificate-file FILE {--tls-certificate FILE --tls-key FILE | --dev}",
 		GroupID: groupServices,
@@ -59,8 +57,12 @@ events with every rotation:
   DELETE /v1/channels/CHANNEL/members/me
 
 The interface is described at /v1/openapi.yaml. Whoever leaves, is revoked or reaches the
-end of service does not get the next epoch: the channel rotates, at once, or for leaves
-within --leave-delay.
+end of service does not get the next epoch. When that is made the channel's policy says:
+see "channel policy".
+
+Who is inside and what is revoked lies in the ring's store. Several servers on one store
+(--ring etcd://…) serve the same members: each may go to any, and finds another if one
+dies, without a new channel key.
 
 Every entry, hand-out, rotation and refusal stands in the audit record before it takes
 effect: see "audit verify". Channels are created with "channel create"; the ring may be
@@ -90,11 +92,9 @@ the environment, and that over the file.`,
 	f.StringVar(&o.cert, "tls-certificate", "", "`FILE` with the TLS certificate, PEM; read again when it changes")
 	f.StringVar(&o.key, "tls-key", "", "`FILE` with its key")
 	f.StringVar(&o.audit, "audit", "", "keep the audit record in `FILE` (default audit.log beside the ring)")
-	f.StringVar(&o.state, "state", "", "keep revocations and replaced cards in `FILE` (default gate.db beside the ring)")
 	f.StringVar(&o.metrics, "metrics", "", "serve /metrics, /healthz and /readyz at `ADDRESS`, without TLS")
 	f.BoolVar(&o.replace, "replace", false, "who enters again puts out their first session, instead of being refused")
 	f.Var(&o.resume, "resume-for", "how long a membership may be silent before it has left")
-	f.Var(&o.leave, "leave-delay", "how long a rotation waits for others to leave, too")
 	f.Var(&o.skew, "skew", "admit cards made in the future by this much, for clocks that differ (default none)")
 	f.Float64Var(&o.limits.AddressRate, "address-rate", 50, "`N` attempts to enter a second from one address")
 	f.Float64Var(&o.limits.MemberRate, "member-rate", 20, "`N` requests a second by one member")
@@ -150,19 +150,16 @@ func (p *program) serve(c *cobra.Command, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []struct {
-		flag *string
-		name string
-	}{{&o.audit, "audit.log"}, {&o.state, "gate.db"}} {
-		if *file.flag == "" {
-			*file.flag = filepath.Join(dir, file.name)
+	if o.audit == "" {
+		if strings.Contains(dir, "://") {
+			return usagef(c, "%s: --audit FILE is needed with a ring in a cluster: each server keeps a record of its own", c.CommandPath())
 		}
+		o.audit = filepath.Join(dir, "audit.log")
 	}
-	state, err := boltgate.Open(o.state)
+	state, err := keyserver.GateStore(ring)
 	if err != nil {
-		return hinted(err, "give another one: --state FILE")
+		return err
 	}
-	defer state.Close()
 	record, err := audit.Open(o.audit)
 	if err != nil {
 		return auditError(o.audit, err)
@@ -173,12 +170,8 @@ func (p *program) serve(c *cobra.Command, o *serveOptions) error {
 		return err
 	}
 	defer gate.Close()
-	leave := o.leave.d
-	if leave == 0 {
-		leave = -1 // no delay, which is not the default
-	}
 	srv, err := keyserver.New(keyserver.Config{Ring: ring, Gate: gate, Audit: record, Logger: log,
-		ResumeFor: o.resume.d, LeaveDelay: leave, Limits: o.limits})
+		ResumeFor: o.resume.d, Limits: o.limits, Shared: true, Replace: o.replace})
 	if err != nil {
 		return err
 	}

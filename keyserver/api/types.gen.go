@@ -62,6 +62,9 @@ type EnterRequestKem string
 
 // Epoch defines model for Epoch.
 type Epoch struct {
+	// ActivateAt Of a staged epoch, when to begin to seal under it, by the member's own clock, in unix milliseconds; absent if that is not known yet. No event comes at that moment.
+	ActivateAt int64 `json:"activate_at,omitempty"`
+
 	// Activated When the epoch became active, in unix milliseconds.
 	Activated int64 `json:"activated,omitempty"`
 

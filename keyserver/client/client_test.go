@@ -89,7 +89,7 @@ func newWorld(t *testing.T) *world {
 	w.issuer = must(channelkey.NewIssuer(w.app, channelkey.Legacy{}))(t)
 	w.verifier = must(channelkey.NewVerifier(w.app, channelkey.Policy{}))(t)
 	w.ring = must(keyring.Create(t.Context(), w.store.Again(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}}))(t)
-	w.ch = must(w.ring.Create(t.Context(), "stage", keyring.ChannelOptions{}))(t)
+	w.ch = must(w.ring.Create(t.Context(), "stage", keyring.ChannelOptions{Policy: keyring.Policy{Delay: keyring.AtOnce}}))(t)
 	w.tr = &http.Transport{DialTLSContext: w.dial}
 	t.Cleanup(func() {
 		w.tr.CloseIdleConnections()
