@@ -53,20 +53,23 @@ func TestSpec(t *testing.T) {
 	if len(named) < 20 {
 		t.Fatalf("only %d tests named", len(named))
 	}
-	dirs := make(map[string]string)
+	dirs := make(map[string][]string) // packages may have the same last name
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}\t{{.Dir}}", module+"/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(out)) {
 		path, dir, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		dirs[path[strings.LastIndex(path, "/")+1:]] = dir
+		name := path[strings.LastIndex(path, "/")+1:]
+		dirs[name] = append(dirs[name], dir)
 	}
 	sources := make(map[string]string)
 	for _, m := range named {
 		pkg, test := m[1], m[2]
 		if _, ok := sources[pkg]; !ok {
-			sources[pkg] = testSource(t, dirs[pkg])
+			for _, dir := range dirs[pkg] {
+				sources[pkg] += testSource(t, dir)
+			}
 		}
 		if !strings.Contains(sources[pkg], "func "+test+"(t *testing.T)") {
 			t.Errorf("%s.%s does not exist", pkg, test)
