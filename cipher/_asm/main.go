@@ -35,6 +35,7 @@ func main() {
 		{"ctr512_amd64.s", ctr512File},
 		{"xts512_amd64.s", xts512File},
 		{"sha_amd64.s", shaFile},
+		{"ctrmac512_amd64.s", ctrmacFile},
 	} {
 		if err := os.WriteFile(filepath.Join(*out, f.name), render(f.build()), 0o644); err != nil {
 			log.Fatal(err)
@@ -50,7 +51,7 @@ func render(lines []string) []byte {
 	for _, l := range lines {
 		switch {
 		case l == "", strings.HasSuffix(l, ":"), strings.HasPrefix(l, "//"), strings.HasPrefix(l, "TEXT"),
-			strings.HasPrefix(l, "DATA"), strings.HasPrefix(l, "GLOBL"):
+			strings.HasPrefix(l, "DATA"), strings.HasPrefix(l, "#"), strings.HasPrefix(l, "GLOBL"):
 			b.WriteString(l + "\n")
 		default:
 			b.WriteString("\t" + l + "\n")

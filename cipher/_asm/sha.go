@@ -21,18 +21,23 @@ import "math/big"
 // and the schedule.
 
 func shaFile() []string {
-	var k []byte
-	for _, w := range shaConstants() {
-		k = append(k, byte(w), byte(w>>8), byte(w>>16), byte(w>>24))
-	}
-	o := cat(bytesData("shaK", k), data("swap32", 0x0405060700010203, 0x0c0d0e0f08090a0b),
-		// the end of the outer block: padding and length, 96 bytes in bits
-		data("shaPad", 0x80000000, 0, 0, 96*8<<32))
+	o := shaTables()
 	o = append(o, shaBlocks(1)...)
 	o = append(o, shaBlocks(2)...)
 	o = append(o, shaBlocks(3)...)
 	o = append(o, shaFinish()...)
 	return append(o, shaDigest()...)
+}
+
+// shaTables are the round constants and what else both files of SHA-256 read.
+func shaTables() []string {
+	var k []byte
+	for _, w := range shaConstants() {
+		k = append(k, byte(w), byte(w>>8), byte(w>>16), byte(w>>24))
+	}
+	return cat(bytesData("shaK", k), data("swap32", 0x0405060700010203, 0x0c0d0e0f08090a0b),
+		// the end of the outer block: padding and length, 96 bytes in bits
+		data("shaPad", 0x80000000, 0, 0, 96*8<<32))
 }
 
 // shaConstants are the first 32 bits of the fractional parts of the cube roots of

@@ -99,3 +99,29 @@ func TestStreamAtPageEdges(t *testing.T) {
 		}
 	})
 }
+
+// TestCTRMACAtPageEdges puts text, AAD and output of CTR with HMAC against absent pages.
+func TestCTRMACAtPageEdges(t *testing.T) {
+	const most = 700
+	eachMAC(t, func(t *testing.T, p *macPair) {
+		if p.ours.asm == nil && !long {
+			return // the halves have tests of their own
+		}
+		r := source(64)
+		src, dst, extra := newFence(t, most+40), newFence(t, most+40), newFence(t, 60)
+		for n := range most + 1 {
+			aad := extra.slice(n%40, n%3 != 0)
+			r.Read(aad)
+			for _, end := range []bool{false, true} {
+				bad := p.check(dst.slice(n+p.tag, end), src.slice(n, end), n, 5, r.Uint64(), aad, 0)
+				if bad == "" {
+					both := src.slice(n+p.tag, end)
+					bad = p.check(both, both, n, 5, r.Uint64(), aad, 4)
+				}
+				if bad != "" {
+					t.Fatalf("%s: %d bytes, at end %v: %s", p.name, n, end, bad)
+				}
+			}
+		}
+	})
+}
