@@ -1,7 +1,6 @@
 package cipher
 
 import (
-	"crypto/subtle"
 	"runtime"
 
 	"github.com/chanseal/chanseal/cipher/internal/engine"
@@ -21,7 +20,7 @@ const (
 )
 
 // runs reports whether the core gains from runs of frames.
-func (b *keyBox) runs() bool { return b.gcm != nil || b.ctr != nil && b.ctr.mac.wide == nil }
+func (b *keyBox) runs() bool { return b.gcm != nil || b.ctr != nil && b.ctr.mac == nil }
 
 // fits reports whether f can go along in a run.
 func (f *Frame) fits() bool { return len(f.AAD) <= runAAD-MaxHeader && uint64(len(f.Src)) <= maxFrame }
@@ -88,33 +87,6 @@ func (k *SealKey) sealRunGCM(box *keyBox, frames []Frame, first uint64) (failed 
 		n++
 	}
 	engine.SealBatch(jobs[:n])
-	return failed
-}
-
-func (k *SealKey) sealRunCTR(box *keyBox, frames []Frame, first uint64) (failed int) {
-	var macs [runFrames]engine.MAC
-	var heads [runFrames][macHead]byte
-	var aads [runFrames][runAAD]byte
-	n, c := 0, box.ctr
-	for i := range frames {
-		f, ctr := &frames[i], first+uint64(i)
-		header, body := k.lay(box, f, ctr)
-		if header == nil {
-			failed += f.failed()
-			continue
-		}
-		text, lo := body[:len(f.Src)], c.salt.lo^ctr
-		c.stream.XOR(text, f.Src, c.salt.hi, lo)
-		aad := joinAAD(&aads[n], header, f.AAD)
-		putMACHead(&heads[n], c.mac.tag, c.salt.hi, lo, aad, text)
-		macs[n].Key, macs[n].A, macs[n].B, macs[n].C = &c.mac.narrow, heads[n][:], aad, text
-		n++
-	}
-	engine.SumBatch(macs[:n])
-	for i := range macs[:n] {
-		text := macs[i].C // its capacity has room for the tag
-		copy(text[len(text):len(text)+c.mac.tag], macs[i].Out[:])
-	}
 	return failed
 }
 
@@ -228,47 +200,6 @@ func (k *OpenKey) openRunGCM(frames []Frame) (failed int) {
 			failed += k.admit(f, parts[i], jobs[n].OK)
 			n++
 		}
-	}
-	return failed
-}
-
-func (k *OpenKey) openRunCTR(frames []Frame) (failed int) {
-	var macs [runFrames]engine.MAC
-	var heads [runFrames][macHead]byte
-	var aads [runFrames][runAAD]byte
-	var parts [runFrames]part
-	var c *ctrHMACCore
-	n := 0
-	for i := range frames {
-		f := &frames[i]
-		box, p, h := k.look(f)
-		if box == nil {
-			failed++
-			continue
-		}
-		c = box.ctr
-		parts[i].ctr, parts[i].out = p.ctr, p.out
-		text := f.Src[h.size : len(f.Src)-c.mac.tag]
-		aad := joinAAD(&aads[n], f.Src[:h.size], f.AAD)
-		putMACHead(&heads[n], c.mac.tag, c.salt.hi, c.salt.lo^p.ctr, aad, text)
-		macs[n].Key, macs[n].A, macs[n].B, macs[n].C = &c.mac.narrow, heads[n][:], aad, text
-		n++
-	}
-	engine.SumBatch(macs[:n])
-	n = 0
-	for i := range frames {
-		f := &frames[i]
-		if f.Err != nil {
-			continue
-		}
-		// Nothing is decrypted that did not authenticate.
-		text := macs[n].C
-		ok := subtle.ConstantTimeCompare(macs[n].Out[:c.mac.tag], f.Src[len(f.Src)-c.mac.tag:]) == 1
-		if ok {
-			c.stream.XOR(parts[i].out, text, c.salt.hi, c.salt.lo^parts[i].ctr)
-		}
-		failed += k.admit(f, parts[i], ok)
-		n++
 	}
 	return failed
 }

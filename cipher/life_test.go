@@ -212,21 +212,21 @@ func TestWipe(t *testing.T) {
 		}
 		held := [][]byte{salt}
 		left := func() bool { return false }
-		mac := func(m *macKey) {
-			if m.wide != nil {
-				held = append(held, m.wide.inner, m.wide.outer, m.wide.plain)
+		wide := func(m *wideMAC) {
+			if m != nil {
+				held = append(held, m.inner, m.outer, m.plain)
 			}
 		}
 		switch c := c.(type) {
 		case *gcmCore:
 			left = func() bool { return *c != gcmCore{} }
 		case *ctrHMACCore:
-			mac(&c.mac)
+			wide(c.mac)
 			left = func() bool {
-				return c.stream != engine.CTR{} || c.mac.narrow != engine.HMAC{} || c.salt != nonceSalt{}
+				return c.both != engine.CTRHMAC{} || c.stream != engine.CTR{} || c.salt != nonceSalt{}
 			}
 		case *xtsHMACCore:
-			mac(&c.mac)
+			wide(c.mac.wide)
 			left = func() bool { return c.xts != engine.XTS{} || c.mac.narrow != engine.HMAC{} || c.salt != nonceSalt{} }
 		}
 		c.wipe()

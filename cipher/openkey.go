@@ -59,6 +59,9 @@ func (k *OpenKey) Open(dst, sealed, aad []byte) ([]byte, error) {
 	box := k.box.Load()
 	h, ctr, ok := k.header.unpack(sealed)
 	if !ok || box == nil || box.gcm == nil || len(sealed) < h.size+engine.TagSize || !k.window.inOrder(ctr) && !k.window.peek(ctr) {
+		if ok && box != nil && box.ctr != nil {
+			return k.openCTR(box, dst, sealed, aad, ctr, h)
+		}
 		return k.openAny(dst, sealed, aad)
 	}
 	// As openAny, in one piece: see Seal.

@@ -77,6 +77,9 @@ func (k *SealKey) Seal(dst, frame, aad []byte) ([]byte, error) {
 	}
 	c, h := box.gcm, k.header.pack(ctr)
 	if c == nil || h.size > packable {
+		if box.ctr != nil {
+			return k.sealCTR(box, dst, frame, aad, ctr, h)
+		}
 		return k.sealAny(box, dst, frame, aad, ctr)
 	}
 	// From here on as sealAny, but in one piece: the calls between the functions that
