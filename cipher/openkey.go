@@ -75,7 +75,10 @@ func (k *OpenKey) Open(dst, sealed, aad []byte) ([]byte, error) {
 		panic(overlapMessage)
 	}
 	var f engine.GCMFrame
-	box.gcm.frame(&f, out, sealed[h.size:], ctr, h, aad)
+	c := box.gcm
+	f.Key, f.Dst, f.Src, f.AAD = &c.gcm, out, sealed[h.size:], aad
+	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, h.size
+	f.Hi, f.Lo = c.salt.hi, c.salt.lo^ctr
 	ok = f.Open()
 	runtime.KeepAlive(box)
 	if !ok {

@@ -89,7 +89,7 @@ func (f *GCMFrame) sealStd() {
 	var nonce [12]byte
 	putNonce(&nonce, f.Hi, f.Lo)
 	var buf [joinSize]byte
-	f.Key.std.Seal(hide(f.Dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
+	hideKey(f.Key).std.Seal(hide(f.Dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
 }
 
 // Open decrypts Src, a text and its tag, into the first len(Src)-TagSize bytes of Dst,
@@ -119,7 +119,7 @@ func (f *GCMFrame) openStd(dst []byte) {
 	var nonce [12]byte
 	putNonce(&nonce, f.Hi, f.Lo)
 	var buf [joinSize]byte
-	_, err := f.Key.std.Open(hide(dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
+	_, err := hideKey(f.Key).std.Open(hide(dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
 	f.OK = err == nil
 }
 

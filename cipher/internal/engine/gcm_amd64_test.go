@@ -96,6 +96,32 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 			hashAVX512(k, &st.y, &buf[0], n)
 			check("hash")
 		}
+		var c CTRHMAC
+		if err := c.init(fill(r, size), fill(r, 32), 10, avx512VAES, cpuSHA()); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{16, 64, 100, 1200, 1536, 4096, 70000} {
+			if c.asm == nil {
+				break
+			}
+			text := fill(r, n+10+4096)
+			page := uintptr(unsafe.Pointer(&text[0])) & 4095
+			for _, at := range []int{0, int((4096 - uintptr(n) - page) & 4095)} { // the last vector is bounced
+				var f CTRFrame
+				f.Key, f.Dst, f.Src, f.AAD, f.HeadLen = &c, text[at:], text[at:][:n], aad[:12], 3
+				f.Seal()
+				check("seal with HMAC")
+				f.Dst, f.Src = text[at:], text[at:][:n+10]
+				if !f.Open() {
+					t.Fatalf("CTR with HMAC does not open %d bytes", n)
+				}
+				check("open with HMAC")
+				if f.Src[1] ^= 1; f.Open() {
+					t.Fatal("opens a changed frame")
+				}
+				check("refusal with HMAC")
+			}
+		}
 		s, x := &k.rk, newXTSKey(fill(r, size), fill(r, size), avx512VAES)
 		var tweak [16]byte
 		for _, n := range []int{1, 16, 100, 512, 513, 2000, 8192} {
