@@ -128,6 +128,12 @@ func (f *follower) shut() {
 func (r *Ring) watch(ctx context.Context) {
 	var after uint64
 	for ctx.Err() == nil {
+		if after == 0 { // what was before, the followers look up: a large ring is not gone through
+			if _, rev, err := r.store.List(ctx, headerKey); err == nil {
+				after = rev
+				r.changedAll()
+			}
+		}
 		for ev, err := range r.store.Watch(ctx, channelPrefix, after) {
 			if errors.Is(err, ErrCompacted) {
 				after = 0
@@ -151,6 +157,16 @@ func (r *Ring) changed(id string) {
 	f := r.followers[id]
 	r.mu.Unlock()
 	if f != nil {
+		f.stale.Store(true)
+		f.nudge()
+	}
+}
+
+// changedAll tells all followers that their records may have changed.
+func (r *Ring) changedAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.followers {
 		f.stale.Store(true)
 		f.nudge()
 	}

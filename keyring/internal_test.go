@@ -630,7 +630,7 @@ func FuzzKeyFile(f *testing.F) {
 	f.Add([]byte("# c\nAGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n"))
 	f.Add([]byte("AGE-SECRET-KEY-PQ-1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if k, err := parseKeyFile(b); err == nil && k.recipient == nil {
+		if k, err := parseKeyFile(b, nil); err == nil && k.recipient == nil {
 			t.Fatal("a key file without a recipient")
 		}
 	})

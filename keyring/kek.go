@@ -26,13 +26,15 @@ type KEK interface {
 
 // The ring's header, the only record that is not sealed under the root key:
 //
-//	"chanseal ring" ‖ version (1 byte, 1) ‖ ring ID (16 bytes) ‖ number of wrappings (BE16, 1 to 32) ‖
+//	"chanseal ring" ‖ version (1 byte, 1 or 2) ‖ ring ID (16 bytes) ‖ number of wrappings (BE16, 1 to 32) ‖
 //	for each: str(kind) ‖ BE16(length) ‖ wrapped root key
+//	‖ in version 2: BE16(length) ‖ what is carried over from the root keys before this one, sealed (see carried)
 //	‖ HMAC-SHA-256(HKDF-SHA-256(root key, ring ID, "chanseal 1 ring header", 32), all before)
 const (
 	headerKey     = "ring" // its key in the store
 	headerMagic   = "chanseal ring"
 	headerVersion = 1
+	headerCarries = 2 // the version of a ring whose root key was renewed
 	ringIDSize    = 16
 	maxWrappings  = 32
 	maxKind       = 32
@@ -47,6 +49,7 @@ type wrapping struct {
 type header struct {
 	ringID    []byte
 	wrappings []wrapping
+	carry     []byte // sealed; nil if the root key is the ring's first
 }
 
 func (h *header) wrap(root secret, keks []KEK) error {
@@ -80,12 +83,19 @@ func headerMAC(root secret, ringID, body []byte) []byte {
 
 func (h *header) encode(root secret) []byte {
 	b := append([]byte(headerMagic), headerVersion)
+	if h.carry != nil {
+		b[len(b)-1] = headerCarries
+	}
 	b = append(b, h.ringID...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(h.wrappings)))
 	for _, w := range h.wrappings {
 		b = str(b, w.kind)
 		b = binary.BigEndian.AppendUint16(b, uint16(len(w.body)))
 		b = append(b, w.body...)
+	}
+	if h.carry != nil {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(h.carry)))
+		b = append(b, h.carry...)
 	}
 	return append(b, headerMAC(root, h.ringID, b)...)
 }
@@ -96,7 +106,8 @@ func decodeHeader(b []byte) (*header, error) {
 	if string(d.next(len(headerMagic))) != headerMagic {
 		return nil, fmt.Errorf("keyring: this is no ring's header: %w", ErrDamaged)
 	}
-	if v := d.u8(); !d.bad && v != headerVersion {
+	v := d.u8()
+	if !d.bad && v != headerVersion && v != headerCarries {
 		return nil, fmt.Errorf("keyring: ring of version %d: %w", v, ErrVersion)
 	}
 	h := &header{ringID: d.next(ringIDSize)}
@@ -106,6 +117,9 @@ func decodeHeader(b []byte) (*header, error) {
 	}
 	for range n {
 		h.wrappings = append(h.wrappings, wrapping{d.str(), d.bytes()})
+	}
+	if v == headerCarries {
+		h.carry = d.bytes()
 	}
 	d.next(macSize)
 	if !d.done() || n == 0 {

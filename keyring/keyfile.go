@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"filippo.io/age"
+	"filippo.io/age/plugin"
 )
 
 // maxKeyFile bounds a key file in bytes; age's hybrid identities are short.
@@ -25,8 +26,13 @@ type keyFile struct {
 
 // KeyFile returns a KEK from a file that holds age identities, one a line, as
 // written by [CreateKeyFile] or by age-keygen; the first of them is what a new
-// ring is wrapped for. On Unix, a file that others may read is refused.
-func KeyFile(path string) (KEK, error) {
+// ring is wrapped for. An identity may be a plugin's (AGE-PLUGIN-…): the program
+// age-plugin-NAME then has the key, in hardware for example, and unwraps. On Unix, a
+// file that others may read is refused.
+func KeyFile(path string) (KEK, error) { return KeyFileUI(path, nil) }
+
+// KeyFileUI is KeyFile with a way for plugins to ask whoever uses them.
+func KeyFileUI(path string, ui *PluginUI) (KEK, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: open the key file: %w", err)
@@ -49,7 +55,7 @@ func KeyFile(path string) (KEK, error) {
 	if len(text) > maxKeyFile {
 		return nil, fmt.Errorf("keyring: the key file %s has more than %d bytes: %w", path, maxKeyFile, ErrTooLarge)
 	}
-	k, err := parseKeyFile(text)
+	k, err := parseKeyFile(text, ui)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: the key file %s holds no age identity that can be used: %w", path, ErrDamaged)
 	}
@@ -57,19 +63,41 @@ func KeyFile(path string) (KEK, error) {
 }
 
 // parseKeyFile's errors may quote a part of the file: they are not passed on.
-func parseKeyFile(text []byte) (*keyFile, error) {
-	identities, err := age.ParseIdentities(bytes.NewReader(text))
-	if err != nil {
-		return nil, err
+func parseKeyFile(text []byte, ui *PluginUI) (*keyFile, error) {
+	k := &keyFile{}
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		var id age.Identity
+		var to age.Recipient
+		if bytes.HasPrefix(line, []byte("AGE-PLUGIN-")) {
+			p, err := plugin.NewIdentity(string(line), pluginUI(ui))
+			if err != nil {
+				return nil, err
+			}
+			id, to = p, p.Recipient()
+		} else {
+			all, err := age.ParseIdentities(bytes.NewReader(line))
+			if err != nil {
+				return nil, err
+			}
+			switch n := all[0].(type) {
+			case *age.HybridIdentity:
+				id, to = n, n.Recipient()
+			case *age.X25519Identity:
+				id, to = n, n.Recipient()
+			default:
+				return nil, errors.New("not a native identity")
+			}
+		}
+		if k.identities = append(k.identities, id); k.recipient == nil {
+			k.recipient = to
+		}
 	}
-	k := &keyFile{identities: identities}
-	switch id := identities[0].(type) {
-	case *age.HybridIdentity:
-		k.recipient = id.Recipient()
-	case *age.X25519Identity:
-		k.recipient = id.Recipient()
-	default:
-		return nil, errors.New("not a native identity")
+	if k.recipient == nil {
+		return nil, errors.New("no identity")
 	}
 	return k, nil
 }
@@ -106,20 +134,7 @@ func (*keyFile) Kind() string { return "age" }
 func (keyFile) Format(s fmt.State, _ rune) { io.WriteString(s, redacted) }
 
 func (k *keyFile) Wrap(root, ringID []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := age.Encrypt(&out, k.recipient)
-	if err != nil {
-		return nil, err
-	}
-	plain := append(append([]byte(nil), ringID...), root...)
-	defer clear(plain)
-	if _, err := w.Write(plain); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return ageWrap(k.recipient, root, ringID)
 }
 
 func (k *keyFile) Unwrap(wrapped, ringID []byte) ([]byte, error) {

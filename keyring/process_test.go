@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 			err = childOpen(ctx, args[1])
 		case "rotate":
 			err = childRotate(ctx, args[1])
+		case "reseal":
+			err = childReseal(ctx, args[1])
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -33,11 +33,16 @@ type Options struct {
 type Ring struct {
 	store  Store
 	ringID []byte
+	keks   []KEK         // open the header again when it changed
+	fresh  sync.Mutex    // one renewal at a time
 	draw   func() uint64 // draws an instance number; replaced by tests
 	now    func() time.Time
 
 	mu        sync.Mutex
 	root      secret // empty once closed
+	old       secret // the root key before it, while records are resealed; else empty
+	names     secret // what channels' names are hashed under; empty: it follows from root
+	fence     uint64 // the header's revision that these keys are of
 	suites    []*cipher.Suite
 	seen      map[string]uint64 // the highest revision of each channel's record that was seen
 	followers map[string]*follower
@@ -61,29 +66,30 @@ func Create(ctx context.Context, store Store, o Options) (*Ring, error) {
 	if err := h.wrap(root, o.KEKs); err != nil {
 		return nil, err
 	}
-	if _, err := store.CAS(ctx, headerKey, h.encode(root), 0); errors.Is(err, ErrConflict) {
+	rev, err := store.CAS(ctx, headerKey, h.encode(root), 0)
+	if errors.Is(err, ErrConflict) {
 		return nil, ErrRingExists
 	} else if err != nil {
 		return nil, fmt.Errorf("keyring: create the ring: %w", err)
 	}
-	return newRing(store, h, root.clone(), o), nil
+	return newRing(store, h, root.clone(), rev, o)
 }
 
 // noRing returns nil if there is a ring's header, ErrNoRing if the store is empty.
 func noRing(ctx context.Context, store Store) error {
-	all, _, err := store.List(ctx, "")
-	switch {
-	case err != nil:
-		return fmt.Errorf("keyring: look for a ring: %w", err)
-	case len(all) == 0:
-		return ErrNoRing
+	_, err := store.Get(ctx, headerKey)
+	if err == nil {
+		return nil
 	}
-	for _, e := range all {
-		if e.Key == headerKey {
-			return nil
+	if errors.Is(err, ErrNotFound) {
+		if err = each(ctx, store, "", func(Entry) error { return errStop }); err == nil {
+			return ErrNoRing
 		}
 	}
-	return fmt.Errorf("keyring: the store holds records, but no ring's header: %w", ErrDamaged)
+	if errors.Is(err, errStop) {
+		return fmt.Errorf("keyring: the store holds records, but no ring's header: %w", ErrDamaged)
+	}
+	return fmt.Errorf("keyring: look for a ring: %w", err)
 }
 
 // Open opens the ring in a store. It makes none: ErrNoRing says that the store
@@ -103,14 +109,20 @@ func Open(ctx context.Context, store Store, o Options) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRing(store, h, root, o), nil
+	return newRing(store, h, root, e.Rev, o)
 }
 
-func newRing(store Store, h *header, root secret, o Options) *Ring {
-	return &Ring{
-		store: store, ringID: slices.Clone(h.ringID), root: root, draw: drawInstance, now: time.Now,
-		suites: slices.Clone(o.Suites), seen: map[string]uint64{}, followers: map[string]*follower{},
+// newRing takes over root.
+func newRing(store Store, h *header, root secret, rev uint64, o Options) (*Ring, error) {
+	names, old, err := h.carried(root)
+	if err != nil {
+		root.wipe()
+		return nil, err
 	}
+	return &Ring{
+		store: store, ringID: slices.Clone(h.ringID), keks: slices.Clone(o.KEKs), root: root, old: old, names: names, fence: rev, draw: drawInstance, now: time.Now,
+		suites: slices.Clone(o.Suites), seen: map[string]uint64{}, followers: map[string]*follower{},
+	}, nil
 }
 
 // drawInstance returns 40 random bits.
@@ -127,8 +139,11 @@ func (r *Ring) Close() error {
 		r.mu.Unlock()
 		return nil
 	}
-	r.root.wipe()
-	r.root = secret{}
+	for _, k := range []*secret{&r.root, &r.old, &r.names} {
+		k.wipe()
+		*k = secret{}
+	}
+	r.keks = nil
 	followers := r.followers
 	r.followers = map[string]*follower{}
 	if r.stopWatch != nil {
@@ -165,14 +180,12 @@ func (r *Ring) channelID(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", err
 	}
-	root, err := r.key()
+	k, err := r.nameKey()
 	if err != nil {
 		return "", err
 	}
-	defer root.wipe()
-	k := root.derive(r.ringID, "chanseal 1 channel names", 32)
-	defer clear(k)
-	m := hmac.New(sha256.New, k)
+	defer k.wipe()
+	m := hmac.New(sha256.New, k.key[:])
 	m.Write([]byte(name))
 	return hex.EncodeToString(m.Sum(nil)[:16]), nil
 }
@@ -194,7 +207,7 @@ func (r *Ring) known(key string) uint64 {
 // open opens a channel's record and checks that it is the one of this key, and of
 // revision known or later.
 func (r *Ring) open(e Entry, known uint64) (*state, error) {
-	root, err := r.key()
+	root, err := r.keyOf(kindChannel, e)
 	if err != nil {
 		return nil, err
 	}
@@ -226,32 +239,35 @@ func (r *Ring) open(e Entry, known uint64) (*state, error) {
 
 // load reads a channel's record. ErrNotFound is left to the caller.
 func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err error) {
-	known := r.known(channelPrefix + id)
-	e, err := r.store.Get(ctx, channelPrefix+id)
-	if err != nil {
-		if errors.Is(err, ErrNotFound) && known > 0 {
-			return nil, 0, fmt.Errorf("keyring: a channel's record is gone: %w", ErrRollback)
+	for {
+		known := r.known(channelPrefix + id)
+		e, err := r.store.Get(ctx, channelPrefix+id)
+		if err != nil {
+			if errors.Is(err, ErrNotFound) && known > 0 {
+				return nil, 0, fmt.Errorf("keyring: a channel's record is gone: %w", ErrRollback)
+			}
+			return nil, 0, err
 		}
-		return nil, 0, err
+		st, err = r.open(e, known)
+		if errors.Is(err, ErrDamaged) { // or it was sealed under a root key that is newer than ours
+			if renewed, rerr := r.renew(ctx); rerr != nil {
+				return nil, 0, rerr
+			} else if renewed {
+				continue
+			}
+		}
+		return st, e.Rev, err
 	}
-	st, err = r.open(e, known)
-	return st, e.Rev, err
 }
 
 // save writes st as the next revision of the record that has rev in the store.
 func (r *Ring) save(ctx context.Context, id string, st *state, rev uint64) error {
-	root, err := r.key()
-	if err != nil {
-		return err
-	}
-	defer root.wipe()
 	payload := st.encode()
 	defer clear(payload)
-	sealed, err := sealRecord(root, kindChannel, channelPrefix+id, st.revision+1, payload)
+	_, err := r.write(ctx, channelPrefix+id, rev, func(root secret) ([]byte, error) {
+		return sealRecord(root, kindChannel, channelPrefix+id, st.revision+1, payload)
+	})
 	if err != nil {
-		return err
-	}
-	if _, err := r.store.CAS(ctx, channelPrefix+id, sealed, rev); err != nil {
 		return err
 	}
 	st.revision++
@@ -360,42 +376,22 @@ func (r *Ring) Channels(ctx context.Context) ([]Info, error) {
 	r.mu.Lock()
 	known := maps.Clone(r.seen)
 	r.mu.Unlock()
-	all, _, err := r.store.List(ctx, channelPrefix)
-	if err != nil {
-		return nil, fmt.Errorf("keyring: list the channels: %w", err)
-	}
 	var out []Info
-	for _, e := range all {
+	err := each(ctx, r.store, channelPrefix, func(e Entry) error {
 		st, err := r.open(e, known[e.Key])
+		if errors.Is(err, ErrDamaged) { // if it is not: resealed since it was read
+			st, _, err = r.load(ctx, strings.TrimPrefix(e.Key, channelPrefix))
+		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		out = append(out, r.describe(st, r.now()))
 		st.wipe()
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("keyring: list the channels: %w", err)
 	}
 	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-// Rekey wraps the ring's root key anew, by these KEKs and no other. It does not
-// change the root key: who could open the ring before and kept a copy of its
-// header still can.
-func (r *Ring) Rekey(ctx context.Context, keks ...KEK) error {
-	root, err := r.key()
-	if err != nil {
-		return err
-	}
-	defer root.wipe()
-	e, err := r.store.Get(ctx, headerKey)
-	if err != nil {
-		return fmt.Errorf("keyring: wrap the ring anew: %w", err)
-	}
-	h := &header{ringID: r.ringID}
-	if err := h.wrap(root, keks); err != nil {
-		return err
-	}
-	if _, err := r.store.CAS(ctx, headerKey, h.encode(root), e.Rev); err != nil {
-		return fmt.Errorf("keyring: wrap the ring anew: %w", err)
-	}
-	return nil
 }

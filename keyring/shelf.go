@@ -35,12 +35,12 @@ func (r *Ring) Shelf(service string) (*Shelf, error) {
 // Name turns names into a part of a key that tells nothing of them: 32 hexadecimal
 // digits of a keyed hash.
 func (s *Shelf) Name(names ...string) (string, error) {
-	root, err := s.ring.key()
+	from, err := s.ring.nameKey()
 	if err != nil {
 		return "", err
 	}
-	defer root.wipe()
-	k := root.derive(s.ring.ringID, "chanseal 1 shelf names", 32)
+	defer from.wipe()
+	k := from.derive(s.ring.ringID, "chanseal 1 shelf names", 32)
 	defer clear(k)
 	m := hmac.New(sha256.New, k)
 	var b []byte
@@ -57,11 +57,30 @@ func (s *Shelf) Get(ctx context.Context, key string) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("keyring: read a record of a service: %w", err)
 	}
-	return s.open(e)
+	return s.open(ctx, e)
 }
 
-func (s *Shelf) open(e Entry) (Entry, error) {
-	root, err := s.ring.key()
+// open opens a record. One that does not open may be sealed under a root key that is
+// newer than the ring's.
+func (s *Shelf) open(ctx context.Context, e Entry) (Entry, error) {
+	for {
+		out, err := s.openNow(e)
+		if !errors.Is(err, ErrDamaged) {
+			return out, err
+		}
+		if renewed, rerr := s.ring.renew(ctx); rerr != nil {
+			return Entry{}, rerr
+		} else if !renewed {
+			return out, err
+		}
+		if e, err = s.ring.store.Get(ctx, e.Key); err != nil {
+			return Entry{}, fmt.Errorf("keyring: read a record of a service: %w", err)
+		}
+	}
+}
+
+func (s *Shelf) openNow(e Entry) (Entry, error) {
+	root, err := s.ring.keyOf(kindShelf, e)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -75,16 +94,9 @@ func (s *Shelf) open(e Entry) (Entry, error) {
 
 // CAS writes a record; see [Store].
 func (s *Shelf) CAS(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
-	root, err := s.ring.key()
-	if err != nil {
-		return 0, err
-	}
-	defer root.wipe()
-	sealed, err := sealRecord(root, kindShelf, s.prefix+key, 0, value)
-	if err != nil {
-		return 0, err
-	}
-	rev, err = s.ring.store.CAS(ctx, s.prefix+key, sealed, rev)
+	rev, err := s.ring.write(ctx, s.prefix+key, rev, func(root secret) ([]byte, error) {
+		return sealRecord(root, kindShelf, s.prefix+key, 0, value)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("keyring: write a record of a service: %w", err)
 	}
@@ -106,7 +118,7 @@ func (s *Shelf) List(ctx context.Context, prefix string) ([]Entry, uint64, error
 		return nil, 0, fmt.Errorf("keyring: list the records of a service: %w", err)
 	}
 	for i, e := range all {
-		if all[i], err = s.open(e); err != nil {
+		if all[i], err = s.open(ctx, e); err != nil {
 			return nil, 0, err
 		}
 	}

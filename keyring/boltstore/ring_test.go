@@ -1,6 +1,7 @@
 package boltstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -344,5 +345,51 @@ func TestScrub(t *testing.T) {
 	info, err := ch.Show(t.Context())
 	if err != nil || info.Epoch != 7 || info.Floor != 1 {
 		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// TestRestoreRing: a backup makes a ring in a directory that holds its key file, and
+// nothing that is there is overwritten.
+func TestRestoreRing(t *testing.T) {
+	ctx := t.Context()
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "new")
+	r, err := boltstore.CreateRing(ctx, from, boltstore.RingOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.Create(ctx, "stage", keyring.ChannelOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := r.Backup(ctx, &file); err != nil {
+		t.Fatal(err)
+	}
+	restore := func(dir string) error {
+		r, err := boltstore.RestoreRing(ctx, dir, bytes.NewReader(file.Bytes()), boltstore.RingOptions{}, keyring.RestoreOptions{})
+		if err == nil {
+			_, err = r.Channel(ctx, "stage")
+			r.Close()
+		}
+		return err
+	}
+	if err := restore(from); !errors.Is(err, keyring.ErrRingExists) {
+		t.Error(err)
+	}
+	if err := restore(to); !errors.Is(err, keyring.ErrLocked) {
+		t.Error(err)
+	}
+	key, err := os.ReadFile(filepath.Join(from, boltstore.KeyFile))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, boltstore.KeyFile), key, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := restore(to); err != nil {
+		t.Error(err)
+	}
+	if files, _ := os.ReadDir(to); len(files) != 2 {
+		t.Errorf("files %v", files)
 	}
 }
