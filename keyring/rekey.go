@@ -38,7 +38,7 @@ func (w *wrapping) id() string {
 // that it has there.
 func (r *Ring) header(ctx context.Context) (*header, uint64, error) {
 	for {
-		if _, err := r.renew(ctx); err != nil {
+		if _, err := r.renew(ctx, 0); err != nil {
 			return nil, 0, err
 		}
 		e, err := r.store.Get(ctx, headerKey)
@@ -272,7 +272,7 @@ const resealers = 8
 // was.
 func (r *Ring) FinishReseal(ctx context.Context, progress func(done int)) error {
 	for {
-		if _, err := r.renew(ctx); err != nil {
+		if _, err := r.renew(ctx, 0); err != nil {
 			return fmt.Errorf("keyring: reseal: %w", err)
 		}
 		r.mu.Lock()
@@ -343,6 +343,7 @@ func (r *Ring) resealRecord(ctx context.Context, e Entry) error {
 		return fmt.Errorf("keyring: the ring holds a record of a kind that this version does not know: %w", ErrVersion)
 	}
 	for {
+		keys := r.keysOf()
 		plain, isOld, err := r.unsealEither(kind, e)
 		switch {
 		case err == nil && !isOld:
@@ -360,7 +361,7 @@ func (r *Ring) resealRecord(ctx context.Context, e Entry) error {
 			}
 		}
 		// Others changed it, or the ring was resealed again since it was read.
-		renewed, rerr := r.renew(ctx)
+		renewed, rerr := r.renew(ctx, keys)
 		if rerr != nil {
 			return rerr
 		}

@@ -240,7 +240,7 @@ func (r *Ring) open(e Entry, known uint64) (*state, error) {
 // load reads a channel's record. ErrNotFound is left to the caller.
 func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err error) {
 	for {
-		known := r.known(channelPrefix + id)
+		known, keys := r.known(channelPrefix+id), r.keysOf()
 		e, err := r.store.Get(ctx, channelPrefix+id)
 		if err != nil {
 			if errors.Is(err, ErrNotFound) && known > 0 {
@@ -250,7 +250,7 @@ func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err 
 		}
 		st, err = r.open(e, known)
 		if errors.Is(err, ErrDamaged) { // or it was sealed under a root key that is newer than ours
-			if renewed, rerr := r.renew(ctx); rerr != nil {
+			if renewed, rerr := r.renew(ctx, keys); rerr != nil {
 				return nil, 0, rerr
 			} else if renewed {
 				continue

@@ -89,10 +89,17 @@ func (r *Ring) keyOf(kind string, e Entry) (secret, error) {
 	return r.key()
 }
 
+// keysOf returns the header's revision that the ring's keys are of.
+func (r *Ring) keysOf() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fence
+}
+
 // renew looks whether the header was changed, by another process, and takes over the
-// keys that it has now. ErrLocked says that none of the KEKs that the ring was opened
-// with opens it any more.
-func (r *Ring) renew(ctx context.Context) (bool, error) {
+// keys that it has now. It reports whether they are others than those of a revision.
+// ErrLocked says that none of the KEKs that the ring was opened with opens it any more.
+func (r *Ring) renew(ctx context.Context, since uint64) (bool, error) {
 	r.fresh.Lock()
 	defer r.fresh.Unlock()
 	e, err := r.store.Get(ctx, headerKey)
@@ -110,7 +117,7 @@ func (r *Ring) renew(ctx context.Context) (bool, error) {
 	}
 	defer func() { root.wipe() }()
 	if same {
-		return false, nil
+		return e.Rev != since, nil
 	}
 	h, err := decodeHeader(e.Value)
 	if err != nil {
@@ -125,7 +132,7 @@ func (r *Ring) renew(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	return true, r.adopt(h, root, e.Rev)
+	return e.Rev != since, r.adopt(h, root, e.Rev)
 }
 
 // adopt makes the keys of a header the ring's. It copies root.
@@ -172,7 +179,7 @@ func (r *Ring) write(ctx context.Context, key string, rev uint64, seal func(root
 		if !errors.Is(err, ErrFenced) {
 			return next, err
 		}
-		if renewed, err := r.renew(ctx); err != nil {
+		if renewed, err := r.renew(ctx, fence); err != nil {
 			return 0, err
 		} else if !renewed {
 			return 0, fmt.Errorf("keyring: the store went back behind the ring's header: %w", ErrRollback)

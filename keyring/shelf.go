@@ -64,11 +64,12 @@ func (s *Shelf) Get(ctx context.Context, key string) (Entry, error) {
 // newer than the ring's.
 func (s *Shelf) open(ctx context.Context, e Entry) (Entry, error) {
 	for {
+		keys := s.ring.keysOf()
 		out, err := s.openNow(e)
 		if !errors.Is(err, ErrDamaged) {
 			return out, err
 		}
-		if renewed, rerr := s.ring.renew(ctx); rerr != nil {
+		if renewed, rerr := s.ring.renew(ctx, keys); rerr != nil {
 			return Entry{}, rerr
 		} else if !renewed {
 			return out, err

@@ -25,7 +25,7 @@ var rules = map[string]rule{
 	"cipher":     {theirs: []string{"golang.org/x/crypto", "golang.org/x/sys"}},
 	"media":      {theirs: []string{}},
 	"channelkey": {theirs: []string{}},
-	"keyring":    {ours: []string{"cipher"}, theirs: []string{"golang.org/x/crypto", "golang.org/x/sys", "github.com/minio/sio", "filippo.io/age", "filippo.io/hpke"}},
+	"keyring":    {ours: []string{"cipher"}, theirs: []string{"golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/term", "github.com/minio/sio", "filippo.io/age", "filippo.io/hpke"}},
 	"sealedfile": {ours: []string{"cipher", "media"}, theirs: []string{"golang.org/x/crypto", "golang.org/x/sys"}},
 	"interop":    {ours: []string{"cipher", "media"}},
 	"rtpseal":    {ours: []string{"cipher", "media"}},
