@@ -31,13 +31,27 @@ const (
 
 // Serve serves HTTPS on a listener until ctx ends, with TLS 1.3, HTTP/2 and HTTP/1.1.
 // Then it drains: streams end, running requests have five seconds. conf names the
-// certificate, and may ask for client certificates.
+// certificate.
 func (s *Server) Serve(ctx context.Context, l net.Listener, conf *tls.Config) error {
+	return s.serve(ctx, l, conf, s)
+}
+
+// ServeAdmin serves the administration likewise. Unless it is for a trial, clients show
+// a certificate.
+func (s *Server) ServeAdmin(ctx context.Context, l net.Listener, conf *tls.Config, c AdminConfig) error {
+	conf = conf.Clone()
+	if !c.Dev {
+		conf.ClientAuth = tls.RequireAnyClientCert // whose it is the pin tells
+	}
+	return s.serve(ctx, l, conf, s.Admin(c))
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, conf *tls.Config, h http.Handler) error {
 	conf = conf.Clone()
 	conf.MinVersion = tls.VersionTLS13
 	conf.NextProtos = []string{"h2", "http/1.1"}
 	srv := &http.Server{
-		Handler: s, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 32 << 10},
 		ErrorLog: slog.NewLogLogger(quietHandler{s.log.Handler()}, slog.LevelDebug),
 	}

@@ -94,7 +94,7 @@ func hints(err error) (all []string) {
 	return all
 }
 
-var packageNames = regexp.MustCompile(`(^|: )((audit|bench|cipher|keyring|keyserver|boltstore|etcdstore|media|sealedfile|ciphertest|channelkey|proxy|rtpseal|proxy/client): )+`)
+var packageNames = regexp.MustCompile(`(^|: )((audit|bench|cipher|keyring|keyserver|boltstore|etcdstore|media|sealedfile|ciphertest|channelkey|proxy|rtpseal|proxy/client|client): )+`)
 
 // message is an error's text without the names of our packages, which mean nothing to
 // who uses a program.

@@ -34,6 +34,7 @@ type serveOptions struct {
 	key     string
 	audit   string
 	metrics string
+	admin   string
 	replace bool
 	resume  durationValue
 	skew    durationValue
@@ -93,6 +94,7 @@ the environment, and that over the file.`,
 	f.StringVar(&o.key, "tls-key", "", "`FILE` with its key")
 	f.StringVar(&o.audit, "audit", "", "keep the audit record in `FILE` (default audit.log beside the ring)")
 	f.StringVar(&o.metrics, "metrics", "", "serve /metrics, /healthz and /readyz at `ADDRESS`, without TLS")
+	f.StringVar(&o.admin, "admin-listen", "", "serve the administration at `ADDRESS`: see serve admin")
 	f.BoolVar(&o.replace, "replace", false, "who enters again puts out their first session, instead of being refused")
 	f.Var(&o.resume, "resume-for", "how long a membership may be silent before it has left")
 	f.Var(&o.skew, "skew", "admit cards made in the future by this much, for clocks that differ (default none)")
@@ -100,6 +102,7 @@ the environment, and that over the file.`,
 	f.Float64Var(&o.limits.MemberRate, "member-rate", 20, "`N` requests a second by one member")
 	f.IntVar(&o.limits.Connections, "connections", 50_000, "`N` connections altogether")
 	f.IntVar(&o.limits.ConnectionsPerAddress, "connections-per-address", 1000, "`N` connections from one address")
+	c.AddCommand(p.serveAdminCommand())
 	return c
 }
 
@@ -137,7 +140,11 @@ func (p *program) serve(c *cobra.Command, o *serveOptions) error {
 		return usagef(c, "%s: --tls-certificate and --tls-key are needed, or --dev for a trial", c.CommandPath())
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: p.logLevel()}))
-	verifier, err := p.verifier(o)
+	app, err := p.serveApp(o)
+	if err != nil {
+		return err
+	}
+	verifier, err := channelkey.NewVerifier(app, channelkey.Policy{Skew: o.skew.d})
 	if err != nil {
 		return err
 	}
@@ -176,27 +183,36 @@ func (p *program) serve(c *cobra.Command, o *serveOptions) error {
 		return err
 	}
 	defer srv.Close()
-	return p.runServer(ctx, srv, o, record)
+	people, err := keyserver.NewPersons(ring)
+	if err != nil {
+		return err
+	}
+	issuer, err := channelkey.NewIssuer(app, channelkey.Legacy{})
+	if err != nil {
+		return err
+	}
+	return p.runServer(ctx, srv, o, record, keyserver.AdminConfig{Persons: people, Dev: o.dev, Issuer: issuer, AuditFile: o.audit})
 }
 
-func (p *program) verifier(o *serveOptions) (*channelkey.Verifier, error) {
+// serveApp reads the project.
+func (p *program) serveApp(o *serveOptions) (app channelkey.App, err error) {
 	data, err := os.ReadFile(o.app)
 	if err != nil {
-		return nil, fileError(o.app, err)
+		return app, fileError(o.app, err)
 	}
-	app, err := channelkey.ParseAppFile(data)
+	app, err = channelkey.ParseAppFile(data)
 	clear(data)
 	if err != nil {
-		return nil, fileError(o.app, err)
+		return app, fileError(o.app, err)
 	}
 	if app.ID == "" {
-		return nil, hinted(&named{o.app, "has a certificate but no App ID", nil}, "make one with both: chanseal token app create -o app.json")
+		return app, hinted(&named{o.app, "has a certificate but no App ID", nil}, "make one with both: chanseal token app create -o app.json")
 	}
-	return channelkey.NewVerifier(app, channelkey.Policy{Skew: o.skew.d})
+	return app, nil
 }
 
 // runServer serves until ctx ends.
-func (p *program) runServer(ctx context.Context, srv *keyserver.Server, o *serveOptions, record *audit.Log) error {
+func (p *program) runServer(ctx context.Context, srv *keyserver.Server, o *serveOptions, record *audit.Log, admin keyserver.AdminConfig) error {
 	l, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -223,8 +239,22 @@ func (p *program) runServer(ctx context.Context, srv *keyserver.Server, o *serve
 		p.notef("the certificate signs itself; its fingerprint is %s", pin)
 		p.notef("for curl: --insecure --pinnedpubkey %s", pin)
 	}
+	var administration chan error
+	if o.admin != "" {
+		al, err := net.Listen("tcp", o.admin)
+		if err != nil {
+			l.Close()
+			return fmt.Errorf("--admin-listen %s: %w", o.admin, err)
+		}
+		p.notef("administration at https://%s", al.Addr())
+		administration = make(chan error, 1)
+		go func() { administration <- srv.ServeAdmin(ctx, al, conf, admin) }()
+	}
 	p.notef("running; ctrl-c ends it")
 	err = srv.Serve(ctx, l, conf)
+	if administration != nil {
+		err = errors.Join(err, <-administration)
+	}
 	p.notef("stopped; audit record's head %s", record.Head())
 	return err
 }

@@ -121,21 +121,30 @@ func (o *Options) transport() (http.RoundTripper, error) {
 	conf.MinVersion = tls.VersionTLS13
 	conf.NextProtos = []string{"http/1.1"}
 	if o.Pin != "" {
-		want, ok := strings.CutPrefix(o.Pin, "sha256//")
-		hash, err := base64.StdEncoding.DecodeString(want)
-		if !ok || err != nil || len(hash) != sha256.Size {
-			return nil, errors.New("client: the pin is not of the form sha256//BASE64, as the server prints it")
-		}
-		conf.InsecureSkipVerify = true // the pin is checked instead, here:
-		conf.VerifyConnection = func(s tls.ConnectionState) error {
-			if len(s.PeerCertificates) == 0 {
-				return errors.New("client: the server has no certificate")
-			}
-			return checkPin(s.PeerCertificates[0], hash)
+		if err := CheckPin(conf, o.Pin); err != nil {
+			return nil, err
 		}
 	}
 	return &http.Transport{TLSClientConfig: conf, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: requestTimeout,
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}, IdleConnTimeout: time.Minute, Proxy: http.ProxyFromEnvironment}, nil
+}
+
+// CheckPin has a TLS client check a server's certificate by what keyserver.Pin says of it,
+// instead of an authority.
+func CheckPin(conf *tls.Config, pin string) error {
+	want, ok := strings.CutPrefix(pin, "sha256//")
+	hash, err := base64.StdEncoding.DecodeString(want)
+	if !ok || err != nil || len(hash) != sha256.Size {
+		return errors.New("client: the pin is not of the form sha256//BASE64, as the server prints it")
+	}
+	conf.InsecureSkipVerify = true // the pin is checked instead, here:
+	conf.VerifyConnection = func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) == 0 {
+			return errors.New("client: the server has no certificate")
+		}
+		return checkPin(s.PeerCertificates[0], hash)
+	}
+	return nil
 }
 
 func checkPin(c *x509.Certificate, want []byte) error {

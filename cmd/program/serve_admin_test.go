@@ -1,0 +1,93 @@
+package program
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/chanseal/chanseal/keyserver"
+	"github.com/chanseal/chanseal/keyserver/audit"
+)
+
+// certificate writes a certificate that signs itself, and its key, into files.
+func (d *testDesk) certificate(name string) (cert, key string) {
+	d.t.Helper()
+	c, err := keyserver.SelfSigned("127.0.0.1")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	cert, key = filepath.Join(d.dir, name+".pem"), filepath.Join(d.dir, name+".key")
+	os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}), 0o600)
+	os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+	return cert, key
+}
+
+var administrationAt = regexp.MustCompile(`administration at (https://\S+)`)
+
+// TestServeAdmin: persons with certificates and tokens run a server that has a
+// certificate of its own.
+func TestServeAdmin(t *testing.T) {
+	home := newTestRing(t)
+	d := newTestDesk(t)
+	cert, key := d.certificate("server")
+	said := background(t, home, "serve", "--app-certificate-file", filepath.Join(d.dir, "app.json"), "--tls-certificate", cert, "--tls-key", key,
+		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	at := administrationAt.FindStringSubmatch(said())
+	if at == nil {
+		t.Fatal(said())
+	}
+	run := func(want int, args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, home: home}
+		if code := p.run(t.Context(), args); code != want {
+			t.Fatalf("%v: exit status %d, want %d: %s%s", args, code, want, out.String(), errs.String())
+		}
+		return out.String() + errs.String()
+	}
+	file := func(name string) string { return filepath.Join(d.dir, name) }
+	as := func(who string) []string {
+		return []string{"--server", at[1], "--ca", cert, "--token-file", file(who + ".token"), "--tls-certificate", file(who + ".pem"), "--tls-key", file(who + ".key")}
+	}
+	for _, who := range []string{"olga", "oscar", "ada"} {
+		d.certificate(who)
+	}
+	run(0, "serve", "admin", "person", "add", "olga", "--role", "owner", "--certificate", file("olga.pem"))
+	run(0, "serve", "admin", "person", "token", "olga", "-o", file("olga.token"))
+	for who, role := range map[string]string{"oscar": "operator", "ada": "auditor"} {
+		run(0, append([]string{"serve", "admin", "appoint", who, "--role", role, "--certificate", file(who + ".pem")}, as("olga")...)...)
+		run(0, append([]string{"serve", "admin", "grant", who, "--for", "1h", "-o", file(who + ".token")}, as("olga")...)...)
+	}
+	if out := run(0, append([]string{"serve", "admin", "rotate", "stage"}, as("oscar")...)...); !strings.Contains(out, `"staged":2`) {
+		t.Error(out)
+	}
+	run(0, append([]string{"serve", "admin", "card", "--channel", "stage", "--uid", "9", "-o", file("card")}, as("oscar")...)...)
+	run(0, append([]string{"serve", "admin", "revoke", "--uid", "9", "--for", "1h"}, as("oscar")...)...)
+	if out := run(exitAuth, append([]string{"serve", "admin", "rotate", "stage"}, as("olga")...)...); !strings.Contains(out, "wrong-role") {
+		t.Error(out)
+	}
+	mixed := append(as("oscar"), "--tls-certificate", file("ada.pem"), "--tls-key", file("ada.key"))
+	if out := run(exitAuth, append([]string{"serve", "admin", "channels"}, mixed...)...); !strings.Contains(out, "other-certificate") {
+		t.Error(out)
+	}
+	run(exitFailed, "serve", "admin", "channels", "--server", at[1], "--ca", cert, "--token-file", file("oscar.token")) // TLS wants a certificate
+	record := run(0, append([]string{"serve", "admin", "audit"}, as("ada")...)...)
+	if res, err := audit.Verify(strings.NewReader(record), nil); err != nil || res.Head.Seq < 8 {
+		t.Errorf("%v\n%s", err, record)
+	}
+	for _, want := range []string{`"event":"admin rotate"`, `"reason":"wrong-role"`, `"reason":"other-certificate"`, `"event":"admin issue"`} {
+		if !strings.Contains(record, want) {
+			t.Errorf("no %s in the record", want)
+		}
+	}
+	run(exitUsage, "serve", "admin", "channels")
+}
