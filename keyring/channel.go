@@ -32,10 +32,12 @@ type Info struct {
 	SuiteID     cipher.SuiteID
 	Fingerprint string // of the active epoch's secret
 	Policy      Policy
-	Pending     Turn      // what waits for Due; 0 for nothing
-	Due         time.Time // when it is done
-	Floor       uint64    // epochs 1 to Floor were forgotten and are not listed
-	Epochs      []Epoch   // in the order of their numbers
+	Keeper      []byte        // who else makes the channel's epochs; nil: this ring
+	Senders     []SenderRange // with a Keeper: the numbers this ring may seal under
+	Pending     Turn          // what waits for Due; 0 for nothing
+	Due         time.Time     // when it is done
+	Floor       uint64        // epochs 1 to Floor were forgotten and are not listed
+	Epochs      []Epoch       // in the order of their numbers
 }
 
 // Epoch describes an epoch.
@@ -63,6 +65,9 @@ func (r *Ring) suiteName(id cipher.SuiteID) string {
 
 func (r *Ring) describe(st *state, now time.Time) Info {
 	info := Info{Name: st.name, Suite: r.suiteName(st.suite), SuiteID: st.suite, Policy: st.policy, Floor: st.floor, Pending: st.pending.how, Due: st.pending.due}
+	if k := st.keeper(); k != nil {
+		info.Keeper, info.Senders = k.id, k.senders
+	}
 	for i := range st.epochs {
 		e := &st.epochs[i]
 		d := Epoch{
@@ -154,7 +159,7 @@ func (c *Channel) tryUpdate(ctx context.Context, st *state, rev uint64, change f
 // Stage makes the next epoch's secret and lets Receivers open it, without
 // sealing under it yet: it can be handed out before it is needed.
 func (c *Channel) Stage(ctx context.Context, reason string) (Info, error) {
-	return c.update(ctx, func(st *state, now time.Time) error {
+	return c.own(ctx, func(st *state, now time.Time) error {
 		if st.active() == nil {
 			return ErrForgotten
 		}
@@ -165,14 +170,14 @@ func (c *Channel) Stage(ctx context.Context, reason string) (Info, error) {
 
 // Activate makes the staged epoch the active one.
 func (c *Channel) Activate(ctx context.Context) (Info, error) {
-	return c.update(ctx, func(st *state, now time.Time) error { return st.activate(now) })
+	return c.own(ctx, func(st *state, now time.Time) error { return st.activate(now) })
 }
 
 // Rotate makes the staged epoch the active one, or a fresh epoch if none is
 // staged. Senders follow within a second, in this process and in others; live
 // Receivers accept the old epoch for the policy's grace.
 func (c *Channel) Rotate(ctx context.Context, reason string) (Info, error) {
-	return c.update(ctx, func(st *state, now time.Time) error {
+	return c.own(ctx, func(st *state, now time.Time) error {
 		if st.active() == nil {
 			return ErrForgotten
 		}
@@ -188,7 +193,7 @@ func (c *Channel) Rotate(ctx context.Context, reason string) (Info, error) {
 // Members who get the new epoch by a service rather than from this ring lose the frames
 // until it arrives: [Channel.PutOut] gives them the policy's delay.
 func (c *Channel) Revoke(ctx context.Context, reason string, senders ...uint16) (Info, error) {
-	return c.update(ctx, func(st *state, now time.Time) error {
+	return c.own(ctx, func(st *state, now time.Time) error {
 		if st.active() == nil {
 			return ErrForgotten
 		}

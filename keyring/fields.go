@@ -15,6 +15,11 @@ type field struct {
 	value []byte
 }
 
+// The fields of a channel.
+const (
+	fieldKeeper uint16 = 1 // who else keeps the channel: see keeper
+)
+
 // The fields of an epoch.
 const (
 	fieldBarred uint16 = 1 // BE16 sender numbers that live Receivers refuse, in ascending order
@@ -84,7 +89,7 @@ func (d *decoder) fields(known func(id uint16) bool) (out fields) {
 }
 
 // knownChannelField and knownEpochField are where a new field is announced.
-func knownChannelField(uint16) bool { return false }
+func knownChannelField(id uint16) bool { return id == fieldKeeper }
 
 func knownEpochField(id uint16) bool { return id == fieldBarred }
 

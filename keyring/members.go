@@ -16,7 +16,7 @@ import (
 // given. With a policy whose OnJoin is Keep that is the active one; otherwise it may be
 // still to be made: a later number serves as well, an earlier one does not.
 func (c *Channel) Joined(ctx context.Context) (from uint64, info Info, err error) {
-	info, err = c.update(ctx, func(st *state, now time.Time) error {
+	info, err = c.own(ctx, func(st *state, now time.Time) error {
 		var err error
 		if from, err = st.joined(now); err != nil {
 			return err
@@ -42,7 +42,7 @@ func (c *Channel) PutOut(ctx context.Context, senders ...uint16) (Info, error) {
 }
 
 func (c *Channel) gone(ctx context.Context, putOut bool, reason string, senders []uint16) (Info, error) {
-	return c.update(ctx, func(st *state, now time.Time) error {
+	return c.own(ctx, func(st *state, now time.Time) error {
 		if err := st.left(now, putOut, reason, senders); err != nil {
 			return err
 		}
@@ -54,6 +54,9 @@ func (c *Channel) gone(ctx context.Context, putOut bool, reason string, senders 
 // turn takes the steps of the policy that are due.
 func (c *Channel) turn(ctx context.Context, sealing bool) error {
 	_, err := c.update(ctx, func(st *state, now time.Time) error {
+		if st.mayMake() != nil {
+			return errSame
+		}
 		changed, err := st.turn(now, sealing)
 		if err == nil && !changed {
 			err = errSame
@@ -65,7 +68,12 @@ func (c *Channel) turn(ctx context.Context, sealing bool) error {
 
 // renewFrom announces the epoch after one that sealed as many frames as the policy wants.
 func (c *Channel) renewFrom(ctx context.Context, number uint64, urgent bool) error {
-	_, err := c.update(ctx, func(st *state, now time.Time) error { return st.renew(now, number, "frames", urgent) })
+	_, err := c.update(ctx, func(st *state, now time.Time) error {
+		if st.mayMake() != nil {
+			return errSame
+		}
+		return st.renew(now, number, "frames", urgent)
+	})
 	return err
 }
 
@@ -75,7 +83,7 @@ func (c *Channel) SetPolicy(ctx context.Context, p Policy) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return c.update(ctx, func(st *state, now time.Time) error {
+	return c.own(ctx, func(st *state, now time.Time) error {
 		if st.active() == nil {
 			return ErrForgotten
 		}
@@ -90,7 +98,7 @@ func (c *Channel) SetPolicy(ctx context.Context, p Policy) (Info, error) {
 // ActivateAt has the staged epoch become active at a moment to come, so that whoever was handed it by then
 // switches without further news. A moment in the past is now.
 func (c *Channel) ActivateAt(ctx context.Context, at time.Time) (Info, error) {
-	return c.update(ctx, func(st *state, now time.Time) error {
+	return c.own(ctx, func(st *state, now time.Time) error {
 		e := st.staged()
 		if e == nil {
 			return ErrNotStaged

@@ -393,7 +393,7 @@ func TestRecipient(t *testing.T) {
 	r := must(keyring.Create(ctx, m.Again(), words("w")))(t)
 	defer r.Close()
 	const to = "age1y8m84r6pwd4da5d45zzk03rlgv2xr7fn9px80suw3psrahul44ashl0usm" // of age's documentation
-	k := must(keyring.Recipient(to + "\n"))(t)
+	k := must(keyring.RecipientKEK(to + "\n"))(t)
 	if err := r.Rewrap(ctx, []keyring.KEK{k, recovery}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -402,7 +402,7 @@ func TestRecipient(t *testing.T) {
 	opened := must(keyring.Open(ctx, m.Again(), keyring.Options{KEKs: []keyring.KEK{recovery}}))(t)
 	opened.Close()
 	for _, text := range []string{"", "age1", "age1qqq", "AGE-SECRET-KEY-1QQQ", to + "\n" + to} {
-		if _, err := keyring.Recipient(text); err == nil || strings.Contains(err.Error(), "SECRET") {
+		if _, err := keyring.RecipientKEK(text); err == nil || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -337,6 +337,9 @@ func (r *Ring) create(ctx context.Context, name string, o ChannelOptions, kind K
 	if rev != 0 && (st.active() != nil || st.staged() != nil) {
 		return nil, fmt.Errorf("%w: %q", ErrChannelExists, name)
 	}
+	if err := st.mayMake(); err != nil {
+		return nil, fmt.Errorf("keyring: create the channel %q: %w", name, err)
+	}
 	st.policy, st.suite = policy, o.Suite.ID()
 	now := r.now()
 	if _, err := st.append(now, "", kind, sec.clone()); err != nil {

@@ -239,7 +239,7 @@ func (s *state) given() bool {
 // duty is when turn is to be called next; zero for whenever.
 func (s *state) duty(sealing bool) time.Time {
 	active := s.active()
-	if active == nil {
+	if active == nil || s.mayMake() != nil {
 		return time.Time{}
 	}
 	var due time.Time

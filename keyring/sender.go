@@ -101,6 +101,10 @@ func (s *Sender) renew(ctx context.Context) error {
 			st.wipe()
 			return fmt.Errorf("keyring: the channel %q: %w", c.name, ErrForgotten)
 		}
+		if err := st.maySeal(s.id); err != nil {
+			st.wipe()
+			return fmt.Errorf("keyring: sender %d of the channel %q: %w", s.id, c.name, err)
+		}
 		if taken != nil && taken.Epoch == e.number {
 			defer st.wipe()
 			return s.use(st, e, *taken)

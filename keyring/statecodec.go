@@ -119,6 +119,11 @@ func decodeState(format byte, b []byte) (*state, error) {
 	s.floor = d.u64()
 	if format > 1 {
 		s.more = d.fields(knownChannelField)
+		if k := s.more.get(fieldKeeper); k != nil {
+			if _, ok := decodeKeeper(k); !ok {
+				d.bad = true
+			}
+		}
 	}
 	n := int(d.u16())
 	if n > MaxEpochs || n > len(d.b)/epochLeast {

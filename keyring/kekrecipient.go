@@ -14,10 +14,10 @@ import (
 // such as one for recovery.
 type recipient struct{ to age.Recipient }
 
-// Recipient returns a KEK that wraps the root key for an age recipient, a text that
+// RecipientKEK returns a KEK that wraps the root key for an age recipient, a text that
 // begins with age1, a plugin's included. It opens nothing: the key file with the
 // identity does.
-func Recipient(text string) (KEK, error) {
+func RecipientKEK(text string) (KEK, error) {
 	to, err := parseRecipient(strings.TrimSpace(text))
 	if err != nil {
 		return nil, fmt.Errorf("keyring: this is no age recipient: %w", err)
