@@ -17,12 +17,16 @@ func (k *SealKey) SealBatch(frames []Frame) (failed int) {
 	if err != nil {
 		return k.sealSingly(frames)
 	}
-	checkBatch(frames, func(i int) (least, most int) {
-		n := k.header.len(first+uint64(i)) + len(frames[i].Src) + k.suite.overhead
-		return n, n
-	})
+	// The last counter has the longest header.
+	apart := apartInOrder(frames, k.header.len(first+uint64(len(frames)-1))+k.suite.overhead)
+	if !apart {
+		checkBatch(frames, func(i int) (least, most int) {
+			n := k.header.len(first+uint64(i)) + len(frames[i].Src) + k.suite.overhead
+			return n, n
+		})
+	}
 	if box.runs() {
-		return k.sealRuns(box, frames, first)
+		return k.sealRuns(box, frames, first, apart)
 	}
 	for i := range frames {
 		f := &frames[i]
@@ -73,14 +77,18 @@ func (k *OpenKey) OpenBatch(frames []Frame) (failed int) {
 	if len(frames) == 0 {
 		return 0
 	}
-	checkBatch(frames, func(i int) (least, most int) {
-		if _, size, err := ParseHeader(frames[i].Src); err == nil {
-			most = max(0, k.room(len(frames[i].Src)-size))
-		}
-		return most, most
-	})
+	// No header has less than one byte.
+	apart := !k.suite.variable && apartInOrder(frames, -1-k.suite.overhead)
+	if !apart {
+		checkBatch(frames, func(i int) (least, most int) {
+			if _, size, err := ParseHeader(frames[i].Src); err == nil {
+				most = max(0, k.room(len(frames[i].Src)-size))
+			}
+			return most, most
+		})
+	}
 	if box := k.box.Load(); box != nil && box.runs() {
-		return k.openRuns(frames)
+		return k.openRuns(frames, apart)
 	}
 	for i := range frames {
 		f := &frames[i]
@@ -100,12 +108,37 @@ func failAll(frames []Frame, err error) int {
 
 const batchOverlapMessage = "cipher: the Dst of a batch element overlaps another element"
 
+// apartInOrder reports whether every Dst has room for extra bytes more than its Src has,
+// the rooms follow each other in memory, and all that is read, Src and AAD by
+// themselves, lies on one side of them. Then no frame meets another one, nor itself, and
+// nothing is allocated. It is how batches come in practice; false means only: look closer.
+func apartInOrder(frames []Frame, extra int) bool {
+	var rooms, srcs, aads reach
+	for i := range frames {
+		f := &frames[i]
+		n := len(f.Src) + extra
+		at := start(f.Dst) + uintptr(len(f.Dst))
+		if n < 0 || cap(f.Dst)-len(f.Dst) < n || at < rooms.end {
+			return false
+		}
+		if i == 0 {
+			rooms.begin = at
+		}
+		rooms.end = at + uintptr(n)
+		srcs.add(f.Src)
+		aads.add(f.AAD)
+	}
+	return rooms.apart(srcs) && rooms.apart(aads)
+}
+
+// apart reports whether r and other share no byte.
+func (r reach) apart(other reach) bool { return r.end <= other.begin || other.end <= r.begin }
+
 // checkBatch panics when the part of an element's Dst that may be written meets another
 // element. result tells the least and the most bytes that element i may write. Batches
-// cut in order out of one or two buffers, as they come in practice, are seen through
-// in one pass.
+// of no particular order are seen through by sorting.
 func checkBatch(frames []Frame, result func(i int) (least, most int)) {
-	if disjointInOrder(frames, result) || len(frames) <= sortAtMost && disjointSorted(frames, result) {
+	if len(frames) <= sortAtMost && disjointSorted(frames, result) {
 		return
 	}
 	for i := range frames {
@@ -117,22 +150,6 @@ func checkBatch(frames []Frame, result func(i int) (least, most int)) {
 			}
 		}
 	}
-}
-
-// disjointInOrder reports whether the rooms follow each other in memory and all of
-// them lie on one side of everything that is read. False means only: look closer.
-func disjointInOrder(frames []Frame, result func(i int) (least, most int)) bool {
-	var writes, reads reach
-	for i := range frames {
-		room := roomOf(frames, i, result)
-		if len(room) > 0 && start(room) < writes.end {
-			return false
-		}
-		writes.add(room)
-		reads.add(frames[i].Src)
-		reads.add(frames[i].AAD)
-	}
-	return writes.end <= reads.begin || reads.end <= writes.begin
 }
 
 // sortAtMost is the longest batch whose rooms are sorted, in an array on the stack.

@@ -1,17 +1,13 @@
 package cipher
 
-import (
-	"runtime"
-
-	"github.com/chanseal/chanseal/cipher/internal/engine"
-)
+import "runtime"
 
 // A batch goes through the engine in runs of a few frames, so that one frame's
 // instructions fill the time in which another's wait for each other.
 //
 // What the engine is given of a run lies in arrays on the stack. They are filled by
 // index: what is stored through a pointer would count as escaping. And field by field,
-// for the sake of the kernels' loads (see the engine's gcmJob).
+// for the sake of the kernels' loads (see the engine's GCMFrame).
 const (
 	runFrames = 8
 	// runAAD is the most bytes of header and additional data of a frame that goes
@@ -34,12 +30,13 @@ func joinAAD(buf *[runAAD]byte, header, aad []byte) []byte {
 	return buf[:n+copy(buf[n:], aad)]
 }
 
-// sealRuns seals frames under the counters from first on.
-func (k *SealKey) sealRuns(box *keyBox, frames []Frame, first uint64) (failed int) {
+// sealRuns seals frames under the counters from first on. apart says what apartInOrder
+// found.
+func (k *SealKey) sealRuns(box *keyBox, frames []Frame, first uint64, apart bool) (failed int) {
 	for len(frames) > 0 {
 		n := min(len(frames), runFrames)
 		if box.gcm != nil {
-			failed += k.sealRunGCM(box, frames[:n], first)
+			failed += k.sealRunGCM(box, frames[:n], first, apart)
 		} else {
 			failed += k.sealRunCTR(box, frames[:n], first)
 		}
@@ -67,29 +64,6 @@ func (k *SealKey) lay(box *keyBox, f *Frame, ctr uint64) (header, body []byte) {
 	return out[:size], out[size:]
 }
 
-func (k *SealKey) sealRunGCM(box *keyBox, frames []Frame, first uint64) (failed int) {
-	var jobs [runFrames]engine.GCMFrame
-	var aads [runFrames][runAAD]byte
-	n, c := 0, box.gcm
-	for i := range frames {
-		f, ctr := &frames[i], first+uint64(i)
-		header, body := k.lay(box, f, ctr)
-		if header == nil {
-			failed += f.failed()
-			continue
-		}
-		jobs[n].Key = &c.gcm
-		jobs[n].Dst = body
-		jobs[n].Src = f.Src
-		jobs[n].AAD = joinAAD(&aads[n], header, f.AAD)
-		jobs[n].Hi = c.salt.hi
-		jobs[n].Lo = c.salt.lo ^ ctr
-		n++
-	}
-	engine.SealBatch(jobs[:n])
-	return failed
-}
-
 func (f *Frame) failed() int {
 	if f.Err != nil {
 		return 1
@@ -100,10 +74,10 @@ func (f *Frame) failed() int {
 // openRuns opens frames in runs. Those of a run are opened side by side, and then let
 // through the replay window one after the other: what an earlier one changes is seen
 // by a later one, as if each had been opened by itself.
-func (k *OpenKey) openRuns(frames []Frame) (failed int) {
+func (k *OpenKey) openRuns(frames []Frame, apart bool) (failed int) {
 	for len(frames) > 0 {
 		n := 0
-		for n < min(len(frames), runFrames) && frames[n].fits() {
+		for n < min(len(frames), runFrames) && frames[n].fits() && !k.unpackable(frames[n].Src) {
 			n++
 		}
 		if n == 0 {
@@ -122,7 +96,7 @@ func (k *OpenKey) openRuns(frames []Frame) (failed int) {
 				failed += run[i].failed()
 			}
 		case box.gcm != nil:
-			failed += k.openRunGCM(run)
+			failed += k.openRunGCM(run, apart)
 		default:
 			failed += k.openRunCTR(run)
 		}
@@ -169,37 +143,4 @@ func (k *OpenKey) admit(f *Frame, p part, ok bool) (failed int) {
 	}
 	clear(p.out)
 	return 1
-}
-
-func (k *OpenKey) openRunGCM(frames []Frame) (failed int) {
-	var jobs [runFrames]engine.GCMFrame
-	var aads [runFrames][runAAD]byte
-	var parts [runFrames]part
-	n := 0
-	for i := range frames {
-		f := &frames[i]
-		box, p, h := k.look(f)
-		if box == nil {
-			failed++
-			continue
-		}
-		c := box.gcm
-		parts[i].ctr, parts[i].out = p.ctr, p.out
-		jobs[n].Key = &c.gcm
-		jobs[n].Dst = p.out
-		jobs[n].Src = f.Src[h.size:]
-		jobs[n].AAD = joinAAD(&aads[n], f.Src[:h.size], f.AAD)
-		jobs[n].Hi = c.salt.hi
-		jobs[n].Lo = c.salt.lo ^ p.ctr
-		n++
-	}
-	engine.OpenBatch(jobs[:n])
-	n = 0
-	for i := range frames {
-		if f := &frames[i]; f.Err == nil {
-			failed += k.admit(f, parts[i], jobs[n].OK)
-			n++
-		}
-	}
-	return failed
 }

@@ -2,6 +2,7 @@ package cipher
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"github.com/chanseal/chanseal/cipher/internal/engine"
 )
@@ -9,7 +10,13 @@ import (
 // gcmCore is AES-GCM by this package's own engine.
 type gcmCore struct {
 	gcm  engine.GCM
-	salt nonceSalt
+	salt [2]uint64 // 12 bytes, the first in the lowest byte of the first word
+}
+
+// nonce is the salt with the counter in its last eight bytes, big endian.
+func (c *gcmCore) nonce(ctr uint64) (uint64, uint64) {
+	r := bits.ReverseBytes64(ctr)
+	return c.salt[0] ^ r<<32, c.salt[1] ^ r>>32
 }
 
 // nonceSalt is a salt of 12 bytes in the form in which the engine takes nonces.
@@ -30,7 +37,8 @@ func newGCM(_ *Suite, _ KeyID, key, salt []byte) (core, error) {
 	if err := c.gcm.Init(key); err != nil {
 		return nil, err
 	}
-	c.salt = newNonceSalt(salt)
+	c.salt = [2]uint64{binary.LittleEndian.Uint64(salt), uint64(binary.LittleEndian.Uint32(salt[8:]))}
+	clear(salt)
 	return c, nil
 }
 
@@ -39,8 +47,8 @@ func (c *gcmCore) sealFrame(dst, src []byte, ctr uint64, h packedHeader, aad []b
 	var f engine.GCMFrame
 	// Not by a function that is given &f: what it stores there would count as escaping.
 	f.Key, f.Dst, f.Src, f.AAD = &c.gcm, dst, src, aad
-	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, h.size
-	f.Hi, f.Lo = c.salt.hi, c.salt.lo^ctr
+	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, int32(h.size)
+	f.Nonce[0], f.Nonce[1] = c.nonce(ctr)
 	f.Seal()
 }
 
@@ -48,8 +56,8 @@ func (c *gcmCore) sealFrame(dst, src []byte, ctr uint64, h packedHeader, aad []b
 func (c *gcmCore) openFrame(dst, src []byte, ctr uint64, h packedHeader, aad []byte) bool {
 	var f engine.GCMFrame
 	f.Key, f.Dst, f.Src, f.AAD = &c.gcm, dst, src, aad
-	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, h.size
-	f.Hi, f.Lo = c.salt.hi, c.salt.lo^ctr
+	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, int32(h.size)
+	f.Nonce[0], f.Nonce[1] = c.nonce(ctr)
 	return f.Open()
 }
 
@@ -72,5 +80,5 @@ func (c *gcmCore) open(dst, src []byte, ctr uint64, s *scratch) (int, bool) {
 
 func (c *gcmCore) wipe() {
 	c.gcm.Wipe()
-	c.salt = nonceSalt{}
+	c.salt = [2]uint64{}
 }

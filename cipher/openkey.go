@@ -77,8 +77,8 @@ func (k *OpenKey) Open(dst, sealed, aad []byte) ([]byte, error) {
 	var f engine.GCMFrame
 	c := box.gcm
 	f.Key, f.Dst, f.Src, f.AAD = &c.gcm, out, sealed[h.size:], aad
-	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, h.size
-	f.Hi, f.Lo = c.salt.hi, c.salt.lo^ctr
+	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, int32(h.size)
+	f.Nonce[0], f.Nonce[1] = c.nonce(ctr)
 	ok = f.Open()
 	runtime.KeepAlive(box)
 	if !ok {

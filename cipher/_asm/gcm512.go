@@ -46,7 +46,8 @@ const (
 	offPow   = 256                    // H^38 … H^1, then the field's one
 	powTop   = 38                     // exponent of the first entry
 	offH1    = offPow + 16*(powTop-1) // H
-	offPairs = 960                    // Karatsuba tables of four vector pairs: low, high, middle halves
+	offMids  = 960                    // low XOR high half of each of them, twice
+	offPairs = 1664                   // Karatsuba tables of four vector pairs: low, high, middle halves
 	offLo    = offPairs
 	offHi    = offPairs + 256
 	offMid   = offPairs + 512
@@ -73,9 +74,8 @@ const (
 	frameAADN  = 64
 	frameHead  = 80
 	frameHeadN = 96
-	frameLo    = 104
-	frameHi    = 112
-	frameOK    = 116
+	frameOK    = 100
+	frameNonce = 104
 	frameState = 120
 	frameSize  = 128
 )
@@ -110,7 +110,7 @@ func gcm512File() []string {
 		o = append(o, short(nr, true)...)
 		o = append(o, short(nr, false)...)
 	}
-	return append(o, hash512()...)
+	return cat(o, shortData(), hash512())
 }
 
 func bits(nr int) int { return map[int]int{10: 128, 14: 256}[nr] }
@@ -289,34 +289,25 @@ func splitNonce() []string {
 // loadFrame loads what the frame at reg says, but for its AAD.
 func loadFrame(reg string, seal bool) []string {
 	o := []string{f("MOVQ %d(%s), AX", frameKey, reg), "MOVQ (AX), AX", f("MOVQ %d(%s), DI", frameDst, reg), f("MOVQ %d(%s), SI", frameSrc, reg),
-		f("MOVQ %d(%s), R11", frameN, reg), f("MOVL %d(%s), R8", frameHi, reg), f("MOVQ %d(%s), R9", frameLo, reg)}
+		f("MOVQ %d(%s), R11", frameN, reg), f("MOVQ %d(%s), R8", frameNonce, reg), f("MOVQ %d(%s), R9", frameNonce+8, reg)}
 	if !seal {
 		o = append(o, "SUBQ $16, R11") // the tag
 	}
-	return append(o, splitNonce()...)
+	return append(o, "BSWAPQ R8", "BSWAPQ R9")
 }
 
-// loadAAD puts Head and AAD of the frame at reg into vector z, reflected, and the
-// length block into x; R10 becomes -16 times the number of AAD blocks. Head comes by
-// registers, since what was stored in pieces stalls the wide load that follows, and
-// AAD is loaded to stand right behind it: from that much before its address, where the
-// mask keeps off. A load that might touch another page goes to bounceaad; without
-// bounce, AAD must not be nil if its length is not 0.
-func loadAAD(reg, z, x, scratch, headn string, bounce bool) []string {
-	zx := "X" + z[1:]
-	o := []string{f("VMOVQ %d(%s), %s", frameHead, reg, zx), f("VPINSRQ $1, %d(%s), %s, %s", frameHead+8, reg, zx, zx),
-		f("MOVQ %d(%s), R10", frameAAD, reg), f("MOVQ %d(%s), CX", frameAADN, reg), f("MOVQ %d(%s), %s", frameHeadN, reg, headn)}
-	if bounce {
-		o = append(o, f("SUBQ %s, R10", headn), "TESTQ CX, CX", "JZ noaad", "MOVL R10, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bounceaad", "loadaad:")
-	} else {
-		o = append(o, "TESTQ CX, CX; CMOVQEQ SI, R10", f("SUBQ %s, R10", headn)) // of no AAD the address may be nil
-	}
-	o = append(o, "MOVQ $-1, BX", "BZHIQ CX, BX, BX", f("SHLXQ %s, BX, BX", headn), "KMOVQ BX, K2", f("VMOVDQU8.Z (R10), K2, %s", scratch), f("VPORQ %s, %s, %s", scratch, z, z))
-	if bounce {
-		o = append(o, "noaad:")
-	}
-	return append(o, f("VPSHUFB Z10, %s, %s", z, z), f("ADDQ %s, CX", headn), "LEAQ 15(CX), R10", "ANDQ $-16, R10", "NEGQ R10",
-		"SHLQ $3, CX", "LEAQ (R11*8), BX", f("VMOVQ BX, %s", x), f("VPINSRQ $1, CX, %s, %s", x, x))
+// loadAAD puts Head and AAD of the frame at DX into Z14, reflected, and the length block
+// into X22; R10 becomes -16 times the number of AAD blocks. Head comes by registers,
+// since what was stored in pieces stalls the wide load that follows, and AAD is loaded
+// to stand right behind it: from that much before its address, where the mask keeps
+// off. A load that might touch another page goes through the stack.
+func loadAAD() []string {
+	return []string{f("VMOVQ %d(DX), X14", frameHead), f("VPINSRQ $1, %d(DX), X14, X14", frameHead+8),
+		f("MOVQ %d(DX), R10", frameAAD), f("MOVQ %d(DX), CX", frameAADN), f("MOVL %d(DX), R12", frameHeadN), "SUBQ R12, R10", "TESTQ CX, CX", "JZ noaad",
+		"MOVL R10, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bounceaad",
+		"loadaad:", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "SHLXQ R12, BX, BX", "KMOVQ BX, K2", "VMOVDQU8 (R10), K2, Z14",
+		"noaad:", "VPSHUFB Z10, Z14, Z14", "ADDQ R12, CX", "LEAQ 15(CX), R10", "ANDQ $-16, R10", "NEGQ R10",
+		"SHLQ $3, CX", "LEAQ (R11*8), BX", "VMOVQ BX, X22", "VPINSRQ $1, CX, X22, X22"}
 }
 
 // frames is whole frames, or the last piece of one.
@@ -337,7 +328,7 @@ func frames(nr int, seal bool) []string {
 	o = append(o, loadFrame("DX", seal)...)
 	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X8", "VPINSRQ $1, R8, X8, X8", "BSWAPQ R8", "VPSHUFB X10, X8, X19",
 		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9")
-	o = append(o, loadAAD("DX", "Z14", "X22", "Z15", "R12", true)...)
+	o = append(o, loadAAD()...)
 	o = append(o, f("MOVQ %d(DX), CX", frameState), "TESTQ CX, CX", "JNZ resume",
 		"begin:", f("CMPQ R11, $%d", chunk), "JHI long",
 		"small:", "XORL R12, R12", "XORL R13, R13",

@@ -3,34 +3,36 @@
 package engine
 
 // Limits of one call of a kernel: frames of any length, and short frames, which
-// have kernels of their own if they take equally many 64-byte vectors.
+// have kernels of their own.
 const (
 	batchFrames = 8
 	batchShort  = 256
-	shortMax    = 192 // bytes of text
+	shortText   = 176 // bytes
+	shortHead   = 32  // bytes of Head and AAD
 )
 
-func vectors(n int) int { return (n + 63) / 64 }
-
 // shortRun returns how many of the first frames the kernels for short frames can
-// take together; extra is what a frame's Src is longer than its text.
-func shortRun(frames []GCMFrame, extra int) int {
-	n, kind, size := 0, byte(0), 0
-	for i := range frames[:min(len(frames), batchShort)] {
-		f := &frames[i]
+// take together, and in how many vectors each; extra is what a frame's Src is longer
+// than its text. It panics where Seal and Open would.
+func shortRun(frames []GCMFrame, extra int) (n, vectors int) {
+	kind, most := byte(0), 0
+	for n < min(len(frames), batchShort) {
+		f := &frames[n]
 		k, text := f.Key.asm, len(f.Src)-extra
-		if k == nil || uint(text-1) >= shortMax || !k.takes(f, text) || len(f.Dst) < text+TagSize-extra {
+		if k == nil || uint(text) > shortText || int(f.HeadLen)+len(f.AAD) > shortHead {
 			break
 		}
 		if n == 0 {
-			kind, size = k.rk.kind(), vectors(text)
+			kind = k.rk.kind()
 		}
-		if kind < avx512x128 || k.rk.kind() != kind || vectors(text) != size {
+		if kind < avx512x128 || k.rk.kind() != kind {
 			break
 		}
+		_ = f.Dst[:text+TagSize-extra]
+		most = max(most, text)
 		n++
 	}
-	return n
+	return n, (most + 16 + 63) / 64
 }
 
 // run returns how many of the first frames one call for frames of any length can
@@ -55,11 +57,11 @@ func run(frames []GCMFrame, extra int) (n int, kind byte) {
 // sealSome seals the first frames that one call can take together, and returns
 // how many; none if the first needs a call of its own.
 func sealSome(frames []GCMFrame) int {
-	if n := shortRun(frames, 0); n > 1 {
+	if n, vectors := shortRun(frames, 0); n > 1 {
 		if frames[0].Key.asm.rk.kind() == avx512x128 {
-			sealShort128AVX512(&frames[0], n, vectors(len(frames[0].Src)))
+			sealShort128AVX512(&frames[0], n, vectors)
 		} else {
-			sealShort256AVX512(&frames[0], n, vectors(len(frames[0].Src)))
+			sealShort256AVX512(&frames[0], n, vectors)
 		}
 		return n
 	}
@@ -72,13 +74,12 @@ func sealSome(frames []GCMFrame) int {
 
 // openSome is sealSome for Open.
 func openSome(frames []GCMFrame) int {
-	n := shortRun(frames, TagSize)
+	n, vectors := shortRun(frames, TagSize)
 	if n > 1 {
-		size := vectors(len(frames[0].Src) - TagSize)
 		if frames[0].Key.asm.rk.kind() == avx512x128 {
-			openShort128AVX512(&frames[0], n, size)
+			openShort128AVX512(&frames[0], n, vectors)
 		} else {
-			openShort256AVX512(&frames[0], n, size)
+			openShort256AVX512(&frames[0], n, vectors)
 		}
 	} else {
 		var kind byte

@@ -46,8 +46,9 @@ func TestGCMBatch(t *testing.T) {
 				aad = fill(r, int(v>>32%100))
 			}
 			texts[i] = fill(r, n)
-			*f = makeFrame(&p.ours, nil, nil, uint32(v), r.Uint64(), aad)
-			wants[i] = p.std.Seal(nil, stdNonce(f.Hi, f.Lo), texts[i], aad)
+			lo := r.Uint64()
+			*f = makeFrame(&p.ours, nil, nil, uint32(v), lo, aad)
+			wants[i] = p.std.Seal(nil, stdNonce(uint32(v), lo), texts[i], aad)
 			f.Dst = make([]byte, n+TagSize)
 			f.Src = bytes.Clone(texts[i])
 			if v>>40&1 == 1 {
@@ -107,7 +108,7 @@ func TestGCMBatchAllocs(t *testing.T) {
 			var frames [10]GCMFrame
 			for i := range frames {
 				b := buf[i*(100+TagSize):][:100+TagSize]
-				frames[i] = GCMFrame{Key: &g, Dst: b, Src: b[:100], Lo: uint64(i)}
+				frames[i] = GCMFrame{Key: &g, Dst: b, Src: b[:100], Nonce: [2]uint64{uint64(i)}}
 			}
 			SealBatch(frames[:])
 			for i := range frames {

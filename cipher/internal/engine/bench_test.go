@@ -46,15 +46,17 @@ func BenchmarkGCM(b *testing.B) {
 				}
 				b.Run(fmt.Sprintf("op=seal/suite=%s/size=%d/impl=%v", suite, n, tr), func(b *testing.B) {
 					b.SetBytes(int64(n))
+					f := makeFrame(&g, buf, buf[:n], 0, 0, nonce)
 					for b.Loop() {
-						g.seal(buf, buf[:n], 0, 0, nonce)
+						f.Seal()
 					}
 				})
 				g.seal(sealed, out, 0, 0, nonce)
 				b.Run(fmt.Sprintf("op=open/suite=%s/size=%d/impl=%v", suite, n, tr), func(b *testing.B) {
 					b.SetBytes(int64(n))
+					f := makeFrame(&g, out, sealed, 0, 0, nonce)
 					for b.Loop() {
-						if !g.open(out, sealed, 0, 0, nonce) {
+						if !f.Open() {
 							b.Fatal("refused")
 						}
 					}
@@ -64,26 +66,36 @@ func BenchmarkGCM(b *testing.B) {
 	}
 }
 
-// BenchmarkGCMBatch seals eight frames a batch; the figure is per frame.
+// BenchmarkGCMBatch seals and opens eight frames a batch, apart; the figure is per frame.
 func BenchmarkGCMBatch(b *testing.B) {
 	for _, keySize := range []int{16, 32} {
 		for _, keys := range []int{1, 8} {
 			for _, n := range benchSizes[:2] {
 				for _, tr := range tiers()[1:] {
-					var frames [8]GCMFrame
+					var seal, open [8]GCMFrame
 					var gs [8]GCM
-					aad := make([]byte, 12)
-					for i := range frames {
+					src, aad := make([]byte, n), make([]byte, 12)
+					for i := range seal {
 						if err := gs[i].init(bytes.Repeat([]byte{byte(i)}, keySize), tr); err != nil {
 							b.Fatal(err)
 						}
-						buf := make([]byte, n+TagSize)
-						frames[i] = GCMFrame{Key: &gs[i%keys], Dst: buf, Src: buf[:n], AAD: aad}
+						sealed := make([]byte, n+64)[:n+TagSize]
+						seal[i] = makeFrame(&gs[i%keys], sealed, src, 0, 3, aad)
+						open[i] = makeFrame(&gs[i%keys], make([]byte, n+64)[:n], sealed, 0, 3, aad)
 					}
-					b.Run(fmt.Sprintf("op=sealbatch8/suite=aes-%d-gcm/size=%d/impl=%v/keys=%d", 8*keySize, n, tr, keys), func(b *testing.B) {
+					name := fmt.Sprintf("suite=aes-%d-gcm/size=%d/impl=%v/keys=%d", 8*keySize, n, tr, keys)
+					b.Run("op=seal-batch8/"+name, func(b *testing.B) {
 						b.SetBytes(int64(n))
-						for i := 0; i < b.N; i += len(frames) {
-							SealBatch(frames[:])
+						for i := 0; i < b.N; i += len(seal) {
+							SealBatch(seal[:])
+						}
+					})
+					b.Run("op=open-batch8/"+name, func(b *testing.B) {
+						b.SetBytes(int64(n))
+						for i := 0; i < b.N; i += len(open) {
+							if OpenBatch(open[:]); !open[7].OK {
+								b.Fatal("refused")
+							}
 						}
 					})
 				}

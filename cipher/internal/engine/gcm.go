@@ -64,11 +64,11 @@ type GCMFrame struct {
 	// Head is what the additional data begin with, in front of AAD: HeadLen bytes, at
 	// most 16, the first in the lowest byte of Head[0]; the other bytes are 0.
 	Head    [2]uint64
-	HeadLen int
-	Lo      uint64 // the nonce: the 4 bytes of Hi and the 8 of Lo, big endian
-	Hi      uint32
+	HeadLen int32
 	OK      bool // set by Open
-	state   *gcmState
+	// Nonce is 12 bytes, likewise.
+	Nonce [2]uint64
+	state *gcmState
 }
 
 // Seal encrypts Src and writes len(Src)+TagSize bytes to Dst. Dst may begin where Src
@@ -87,7 +87,7 @@ func (f *GCMFrame) Seal() {
 
 func (f *GCMFrame) sealStd() {
 	var nonce [12]byte
-	putNonce(&nonce, f.Hi, f.Lo)
+	f.putNonce(&nonce)
 	var buf [joinSize]byte
 	hideKey(f.Key).std.Seal(hide(f.Dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
 }
@@ -117,7 +117,7 @@ func (f *GCMFrame) Open() bool {
 
 func (f *GCMFrame) openStd(dst []byte) {
 	var nonce [12]byte
-	putNonce(&nonce, f.Hi, f.Lo)
+	f.putNonce(&nonce)
 	var buf [joinSize]byte
 	_, err := hideKey(f.Key).std.Open(hide(dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
 	f.OK = err == nil
@@ -137,7 +137,13 @@ func (f *GCMFrame) join(buf *[joinSize]byte) []byte {
 		return append(b[:f.HeadLen], f.AAD...)
 	}
 	f.putHead(buf[:])
-	return buf[:f.HeadLen+copy(buf[f.HeadLen:], f.AAD)]
+	return buf[:f.HeadLen+int32(copy(buf[f.HeadLen:], f.AAD))]
+}
+
+// putNonce writes the nonce to b.
+func (f *GCMFrame) putNonce(b *[12]byte) {
+	binary.LittleEndian.PutUint64(b[:8], f.Nonce[0])
+	binary.LittleEndian.PutUint32(b[8:], uint32(f.Nonce[1]))
 }
 
 // putHead writes the 16 bytes of Head to b.

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"unsafe"
 )
 
@@ -11,7 +12,9 @@ import (
 // has them as constants.
 type gcmKey struct {
 	rk     schedule
-	pow    [42][2]uint64   // H^38 … H^1, 1, then zeros; byte-reflected, times x
+	pow    [42][2]uint64 // H^38 … H^1, 1, then zeros; byte-reflected, times x
+	_      [2][2]uint64
+	mids   [42][2]uint64   // of each entry of pow its halves' sum, twice
 	_      [2][2]uint64    // pairs starts a cache line
 	pairs  [3][4][8]uint64 // Karatsuba tables: low, high and middle halves; four vector pairs
 	rounds [256][16]byte   // first-round table, see roundTable
@@ -22,17 +25,17 @@ const powTop = 38 // the exponent of pow's first entry
 // The assembly's idea of the layout.
 var (
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pow)-256]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-960]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-1728]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.mids)-960]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-1664]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-2432]
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmState{}.skip)-40]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCM{}.asm)-0]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Src)-32]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.AAD)-56]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Head)-80]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.HeadLen)-96]
-	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Lo)-104]
-	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Hi)-112]
-	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.OK)-116]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.OK)-100]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Nonce)-104]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.state)-120]
 	_ = [1]struct{}{}[unsafe.Sizeof(GCMFrame{})-128]
 )
@@ -130,6 +133,9 @@ func newGCMKey(key []byte, t tier) *gcmKey {
 	for i := powTop - 2; i >= 0; i-- {
 		fieldMul(&k.pow[i], &k.pow[i+1], h1)
 	}
+	for i, h := range k.pow {
+		k.mids[i] = [2]uint64{h[0] ^ h[1], h[0] ^ h[1]}
+	}
 	for p := range 4 {
 		for lane := range 4 {
 			for v := range 2 {
@@ -171,7 +177,7 @@ const wholeHead = 48
 // takes says whether one call can take the frame, with a text of n bytes, as it is.
 func (k *gcmKey) takes(f *GCMFrame, n int) bool {
 	if k.rk.kind() >= avx512x128 {
-		return n <= maxPiece && f.HeadLen+len(f.AAD) <= wholeHead
+		return n <= maxPiece && int(f.HeadLen)+len(f.AAD) <= wholeHead
 	}
 	return n <= maxPiece && f.HeadLen == 0 && len(f.AAD) <= 16
 }
@@ -183,15 +189,15 @@ func (k *gcmKey) begin(st *gcmState, f *GCMFrame, n int, tail *[joinSize]byte) (
 		panic("engine: text too long for GCM")
 	}
 	aad = f.AAD
-	st.aadBits = uint64(f.HeadLen+len(aad)) * 8
+	st.aadBits = uint64(int(f.HeadLen)+len(aad)) * 8
 	if f.HeadLen > 0 {
 		f.putHead(tail[:])
-		m := f.HeadLen + copy(tail[f.HeadLen:], aad)
+		m := int(f.HeadLen) + copy(tail[f.HeadLen:], aad)
 		if m < joinSize {
 			aad = tail[:m]
 		} else {
 			k.absorb(&st.y, tail[:])
-			aad = aad[joinSize-f.HeadLen:]
+			aad = aad[joinSize-int(f.HeadLen):]
 		}
 	}
 	whole := (len(aad) - 1) &^ 15
@@ -266,12 +272,14 @@ func (k *gcmKey) sealLong(f *GCMFrame) {
 	var last GCMFrame
 	last.AAD = k.begin(&st, f, len(f.Src), &tail)
 	dst, src := f.Dst, f.Src
+	hi := bits.ReverseBytes32(uint32(f.Nonce[0]))
+	lo := bits.ReverseBytes64(f.Nonce[0]>>32 | f.Nonce[1]<<32)
 	for len(src) > maxPiece {
-		k.sealBody(&dst[0], &src[0], maxPiece, f.Hi, f.Lo, &st)
+		k.sealBody(&dst[0], &src[0], maxPiece, hi, lo, &st)
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	last.Key, last.Dst, last.Src, last.Hi, last.Lo, last.state = f.Key, dst, src, f.Hi, f.Lo, &st
+	last.Key, last.Dst, last.Src, last.Nonce, last.state = f.Key, dst, src, f.Nonce, &st
 	sealFrames(k.rk.kind(), &last, 1)
 }
 
@@ -282,12 +290,14 @@ func (k *gcmKey) openLong(f *GCMFrame) {
 	var last GCMFrame
 	last.AAD = k.begin(&st, f, len(f.Src)-TagSize, &tail)
 	dst, src := f.Dst, f.Src
+	hi := bits.ReverseBytes32(uint32(f.Nonce[0]))
+	lo := bits.ReverseBytes64(f.Nonce[0]>>32 | f.Nonce[1]<<32)
 	for len(src)-TagSize > maxPiece {
-		k.openBody(&dst[0], &src[0], maxPiece, f.Hi, f.Lo, &st)
+		k.openBody(&dst[0], &src[0], maxPiece, hi, lo, &st)
 		st.advance(maxPiece)
 		dst, src = dst[maxPiece:], src[maxPiece:]
 	}
-	last.Key, last.Dst, last.Src, last.Hi, last.Lo, last.state = f.Key, dst, src, f.Hi, f.Lo, &st
+	last.Key, last.Dst, last.Src, last.Nonce, last.state = f.Key, dst, src, f.Nonce, &st
 	openFrames(k.rk.kind(), &last, 1)
 	f.OK = last.OK
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/fips140"
+	"encoding/binary"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -65,8 +66,11 @@ func newGCMPair(t testing.TB, key []byte, tr tier) *gcmPair {
 
 // makeFrame has the first bytes of aad, of a number that lo decides, in Head.
 func makeFrame(g *GCM, dst, src []byte, hi uint32, lo uint64, aad []byte) (f GCMFrame) {
-	f.Key, f.Dst, f.Src, f.Hi, f.Lo = g, dst, src, hi, lo
-	f.HeadLen = min(int(lo%17), len(aad))
+	f.Key, f.Dst, f.Src = g, dst, src
+	var nonce [16]byte
+	putNonce((*[12]byte)(nonce[:]), hi, lo)
+	f.Nonce = [2]uint64{binary.LittleEndian.Uint64(nonce[:]), binary.LittleEndian.Uint64(nonce[8:])}
+	f.HeadLen = int32(min(int(lo%17), len(aad)))
 	for i, b := range aad[:f.HeadLen] {
 		f.Head[i/8] |= uint64(b) << (8 * (i % 8))
 	}
