@@ -192,7 +192,8 @@ func frames256(nr int, seal bool) []string {
 	o := text(f(`func %s(frames *GCMFrame, count int)
 		AES-%d-GCM, as its AVX512 twin, but without Head and with at most 16 bytes of AAD.`, name, bits(nr)), name, 96, 16)
 	o = append(o, "MOVQ frames+0(FP), DX", "MOVQ count+8(FP), CX", "frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)")
-	o = append(o, loadFrame("DX", seal)...)
+	o = append(o, loadFrame(seal)...)
+	o = append(o, f("MOVQ %d(DX), R8", frameNonce), f("MOVQ %d(DX), R9", frameNonce+8), "BSWAPQ R8", "BSWAPQ R9")
 	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X15", "VPINSRQ $1, R8, X15, X15", "VPSHUFB bswap2<>(SB), X15, X14", "VMOVDQU X14, j0-16(SP)",
 		"VINSERTI128 $1, X15, Y15, Y15", "VPADDD count12<>(SB), Y15, Y15",
 		// AAD block, reflected: bytes gathered into two words

@@ -86,7 +86,10 @@ func gcm512File() []string {
 	o := cat(
 		data("bswap", 0x08090a0b0c0d0e0f, 0x0001020304050607),
 		data("count1234", 1, 0, 2, 0, 3, 0, 4, 0),
+		data("count2345", 2, 0, 3, 0, 4, 0, 5, 0),
 		data("count4", 4, 0),
+		data("counters", blockCounters(2, 32)...),
+		data("counter1", blockCounters(1, 1)...),
 		data("reduce", 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000),
 	)
 	// Index vectors of VPERMT2B: from vectors a, b the byte-swapped low (high)
@@ -113,9 +116,18 @@ func gcm512File() []string {
 	return cat(o, shortData(), hash512())
 }
 
+// blockCounters is n counters from first on, as they lie in a counter block.
+func blockCounters(first, n int) []uint64 {
+	var o []uint64
+	for i := range n {
+		o = append(o, 0, uint64(first+i)<<56)
+	}
+	return o
+}
+
 func bits(nr int) int { return map[int]int{10: 128, 14: 256}[nr] }
 
-// counters builds the first n counter vectors in Z0….
+// counters builds the first n counter vectors in Z0… from the first one in Z8.
 func counters(n int) []string {
 	var o []string
 	for i := 0; i < n; i++ {
@@ -127,23 +139,20 @@ func counters(n int) []string {
 	return o
 }
 
-// smallAES encrypts n counter vectors and J0 up to the last round, whose key is
-// left in Z18; E(J0) is complete.
+// smallAES encrypts n counter vectors and J0, which have the first round key, up to
+// the last round, whose key is left in Z18; E(J0) is complete.
 func smallAES(nr, n int) []string {
-	o := counters(n)
-	for r := 0; r <= nr; r++ {
+	var o []string
+	for r := 1; r <= nr; r++ {
 		key := 16 + r%2
 		if r == nr {
 			key = 18
 		}
 		o = append(o, f("VBROADCASTI32X4 %d(AX), Z%d", 16*r, key))
 		op := "VAESENC"
-		if r == 0 {
-			op = "VPXORQ"
-		}
 		if r < nr {
 			for i := 0; i < n; i++ {
-				o = append(o, f("%s Z%d, Z%d, Z%d", op, key, i, i))
+				o = append(o, f("VAESENC Z%d, Z%d, Z%d", key, i, i))
 			}
 		} else {
 			op = "VAESENCLAST"
@@ -153,21 +162,48 @@ func smallAES(nr, n int) []string {
 	return o
 }
 
+// start gives n counter vectors from 2 on, and J0, the first round key: the nonce,
+// with it, and what the counters differ by. R9 sends other counters to g1 … g8.
+func start(n int) []string {
+	o := []string{f("v%d:", n)}
+	if n > 0 {
+		o = append(o, "TESTQ R9, R9", f("JNZ g%d", n))
+	}
+	o = append(o, "VBROADCASTI32X4 (AX), Z16", "VPXORQ X16, X19, X19")
+	if n > 0 {
+		o = append(o, "VPXORQ Z16, Z8, Z8")
+	}
+	for i := range n {
+		o = append(o, f("VPXORQ counters<>+%d(SB), Z8, Z%d", 64*i, i))
+	}
+	return append(o, f("c%d:", n))
+}
+
+// startAt is start for the counters in Z8.
+func startAt(n int) []string {
+	o := append([]string{f("g%d:", n)}, counters(n)...)
+	o = append(o, "VBROADCASTI32X4 (AX), Z16", "VPXORQ X16, X19, X19")
+	for i := range n {
+		o = append(o, f("VPXORQ Z16, Z%d, Z%d", i, i))
+	}
+	return append(o, f("JMP c%d", n))
+}
+
 // ends multiplies the AAD blocks (or the state) and the length block as one vector.
 func ends() []string {
 	return []string{
 		"VINSERTI64X2 $3, X22, Z14, Z14", "VMOVDQU64 (DX)(R10*1), Z15", f("VINSERTI64X2 $3, %d(AX), Z15, Z15", offH1),
-		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPCLMULQDQ $0x01, Z15, Z14, Z12",
-		"VPCLMULQDQ $0x10, Z15, Z14, Z14", "VPXORQ Z14, Z12, Z12",
+		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPSHUFD $0x4e, Z15, Z12", "VPXORQ Z15, Z12, Z12",
+		"VPSHUFD $0x4e, Z14, Z15", "VPXORQ Z15, Z14, Z14", "VPCLMULQDQ $0x00, Z14, Z12, Z12",
 	}
 }
 
 // absorb multiplies ciphertext vector i, held in register reg, into the sums.
 func absorb(i, reg int) []string {
 	return []string{
-		f("VPSHUFB Z10, Z%d, Z20", reg), f("VMOVDQU64 %d(DX), Z15", 64*i),
-		"VPCLMULQDQ $0x00, Z15, Z20, Z14", "VPXORQ Z14, Z11, Z11", "VPCLMULQDQ $0x11, Z15, Z20, Z21", "VPXORQ Z21, Z13, Z13",
-		"VPCLMULQDQ $0x01, Z15, Z20, Z23", "VPCLMULQDQ $0x10, Z15, Z20, Z20", "VPTERNLOGQ $0x96, Z23, Z20, Z12",
+		f("VPSHUFB Z10, Z%d, Z20", reg), "VPSHUFD $0x4e, Z20, Z23", "VPXORQ Z20, Z23, Z23",
+		f("VPCLMULQDQ $0x00, %d(DX), Z20, Z14", 64*i), "VPXORQ Z14, Z11, Z11", f("VPCLMULQDQ $0x11, %d(DX), Z20, Z21", 64*i), "VPXORQ Z21, Z13, Z13",
+		f("VPCLMULQDQ $0x00, %d(DX), Z23, Z23", 64*i+offMids-offPow), "VPXORQ Z23, Z12, Z12",
 	}
 }
 
@@ -186,7 +222,7 @@ func fold(karatsuba bool) []string {
 
 // small is the straight line for n vectors, the last one masked.
 func small(nr, n int, seal bool) []string {
-	o := []string{f("v%d:", n)}
+	o := start(n)
 	last := n - 1
 	if seal {
 		o = append(o, merge(smallAES(nr, n), ends())...)
@@ -286,14 +322,13 @@ func splitNonce() []string {
 	return []string{"MOVQ R9, CX", "SHRQ $32, CX", "SHLQ $32, R8", "ORQ CX, R8", "SHLQ $32, R9"}
 }
 
-// loadFrame loads what the frame at reg says, but for its AAD.
-func loadFrame(reg string, seal bool) []string {
-	o := []string{f("MOVQ %d(%s), AX", frameKey, reg), "MOVQ (AX), AX", f("MOVQ %d(%s), DI", frameDst, reg), f("MOVQ %d(%s), SI", frameSrc, reg),
-		f("MOVQ %d(%s), R11", frameN, reg), f("MOVQ %d(%s), R8", frameNonce, reg), f("MOVQ %d(%s), R9", frameNonce+8, reg)}
+// loadFrame loads what the frame at DX says of key and text.
+func loadFrame(seal bool) []string {
+	o := []string{f("MOVQ %d(DX), AX", frameKey), "MOVQ (AX), AX", f("MOVQ %d(DX), DI", frameDst), f("MOVQ %d(DX), SI", frameSrc), f("MOVQ %d(DX), R11", frameN)}
 	if !seal {
 		o = append(o, "SUBQ $16, R11") // the tag
 	}
-	return append(o, "BSWAPQ R8", "BSWAPQ R9")
+	return o
 }
 
 // loadAAD puts Head and AAD of the frame at DX into Z14, reflected, and the length block
@@ -325,11 +360,11 @@ func frames(nr int, seal bool) []string {
 	o := text(doc, name, 80, 16)
 	o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVQ frames+0(FP), DX", "MOVQ count+8(FP), CX",
 		"frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)")
-	o = append(o, loadFrame("DX", seal)...)
-	o = append(o, "LEAQ 1(R9), CX", "VMOVQ CX, X8", "VPINSRQ $1, R8, X8, X8", "BSWAPQ R8", "VPSHUFB X10, X8, X19",
-		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9")
+	o = append(o, loadFrame(seal)...)
+	o = append(o, f("VMOVQ %d(DX), X8", frameNonce), f("VPINSRQ $1, %d(DX), X8, X8", frameNonce+8),
+		"VPXORQ counter1<>(SB), X8, X19", "VSHUFI64X2 $0, Z8, Z8, Z8")
 	o = append(o, loadAAD()...)
-	o = append(o, f("MOVQ %d(DX), CX", frameState), "TESTQ CX, CX", "JNZ resume",
+	o = append(o, f("MOVQ %d(DX), R9", frameState), "TESTQ R9, R9", "JNZ resume",
 		"begin:", f("CMPQ R11, $%d", chunk), "JHI long",
 		"small:", "XORL R12, R12", "XORL R13, R13",
 		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
@@ -338,10 +373,10 @@ func frames(nr int, seal bool) []string {
 	for n := 8; n > 0; n-- {
 		o = append(o, small(nr, n, seal)...)
 	}
-	o = append(o, "v0:")
+	o = append(o, start(0)...)
 	o = append(o, merge(smallAES(nr, 0), ends())...)
 	o = append(o, "finish:")
-	o = append(o, fold(false)...)
+	o = append(o, fold(true)...)
 	o = append(o, "VPSHUFB X10, X25, X25", "VPXORQ X19, X25, X25")
 	if seal {
 		o = append(o, "VMOVDQU64 X25, (DI)(R11*1)")
@@ -358,10 +393,14 @@ func frames(nr int, seal bool) []string {
 	o = append(o,
 		"bounceaad:", "MOVQ SI, R14", "MOVQ DI, R13", "MOVQ CX, BX", "LEAQ (R10)(R12*1), SI", "LEAQ buf-64(SP), R10", "LEAQ (R10)(R12*1), DI", "REP; MOVSB",
 		"MOVQ R14, SI", "MOVQ R13, DI", "MOVQ BX, CX", "JMP loadaad",
-		"resume:", f("VMOVDQU %d(CX), X15", stY), "VPXORQ Z15, Z14, Z14", f("MOVQ %d(CX), BX", stTextBits), "VMOVQ BX, X13", "VPADDQ X13, X22, X22",
-		f("VPINSRQ $1, %d(CX), X22, X22", stAADBits),
-		f("MOVQ %d(CX), BX", stBlocks), "ADDQ BX, R9", "VMOVD BX, X13", "VSHUFI64X2 $0, Z13, Z13, Z13", "VPADDD Z13, Z8, Z8", "JMP begin",
-		"long:")
+		"resume:", f("VMOVDQU %d(R9), X15", stY), "VPXORQ Z15, Z14, Z14", f("MOVQ %d(R9), BX", stTextBits), "VMOVQ BX, X13", "VPADDQ X13, X22, X22",
+		f("VPINSRQ $1, %d(R9), X22, X22", stAADBits), f("MOVL %d(R9), BX", stBlocks), "VMOVD BX, X13", "VSHUFI64X2 $0, Z13, Z13, Z13",
+		"VPSHUFB Z10, Z8, Z8", "VPADDD count2345<>(SB), Z8, Z8", "VPADDD Z13, Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9", "JMP begin")
+	for n := 8; n > 0; n-- {
+		o = append(o, startAt(n)...)
+	}
+	o = append(o, "long:", f("MOVQ %d(DX), R8", frameNonce), "MOVQ R9, BX", f("MOVQ %d(DX), R9", frameNonce+8), "BSWAPQ R9",
+		"TESTQ BX, BX", "JZ first", f("ADDQ %d(BX), R9", stBlocks), "first:")
 	o = append(o, longSetup(nr)...)
 	// state = AAD blocks * powers of H, or the given state * 1
 	state := cat([]string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16),
@@ -370,7 +409,7 @@ func frames(nr int, seal bool) []string {
 	o = append(o, loop(nr, seal, state, chunk)...)
 	o = append(o, "VMOVDQA64 X25, X14", "XORL R10, R10",
 		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), f("LEAQ %d(CX), CX", map[bool]int{true: 0, false: -16}[seal]), "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
-		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
+		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:", "MOVL $1, R9",
 		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
 		"VBROADCASTI32X4 bswap<>(SB), Z10", "VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
 		"JMP small", "")
