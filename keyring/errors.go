@@ -104,9 +104,13 @@ var (
 type LockedError struct {
 	Kinds []string // each once
 	Tried bool     // a KEK of one of these kinds was given, but is not the right one
+	Why   error    // what kept a KEK from trying, such as an age plugin that is not installed; or nil
 }
 
 func (e *LockedError) Error() string {
+	if e.Why != nil {
+		return ErrLocked.Error() + ": " + e.Why.Error()
+	}
 	if e.Tried {
 		return ErrLocked.Error()
 	}

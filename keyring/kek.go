@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -135,6 +136,7 @@ func openHeader(b []byte, keks []KEK) (*header, secret, error) {
 		return nil, secret{}, err
 	}
 	tried := false
+	var why error
 	for _, w := range h.wrappings {
 		for _, k := range keks {
 			if k.Kind() != w.kind {
@@ -143,6 +145,9 @@ func openHeader(b []byte, keks []KEK) (*header, secret, error) {
 			tried = true
 			key, err := k.Unwrap(w.body, h.ringID)
 			if err != nil {
+				if !errors.Is(err, ErrLocked) && !errors.Is(err, ErrDamaged) {
+					why = err
+				}
 				continue
 			}
 			if len(key) != secretSize {
@@ -158,7 +163,7 @@ func openHeader(b []byte, keks []KEK) (*header, secret, error) {
 			return h, root, nil
 		}
 	}
-	return nil, secret{}, &LockedError{Kinds: h.kinds(), Tried: tried}
+	return nil, secret{}, &LockedError{Kinds: h.kinds(), Tried: tried, Why: why}
 }
 
 // kinds lists the ways the root key is wrapped, once each.

@@ -139,6 +139,9 @@ func (k *keyFile) Wrap(root, ringID []byte) ([]byte, error) {
 
 func (k *keyFile) Unwrap(wrapped, ringID []byte) ([]byte, error) {
 	r, err := age.Decrypt(bytes.NewReader(wrapped), k.identities...)
+	if missing := (*plugin.NotFoundError)(nil); errors.As(err, &missing) {
+		return nil, fmt.Errorf("keyring: age-plugin-%s is not installed", missing.Name)
+	}
 	if err != nil {
 		return nil, ErrLocked
 	}

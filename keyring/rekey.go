@@ -445,3 +445,10 @@ func (r *Ring) dropOld(ctx context.Context, old secret) error {
 	}
 	return nil
 }
+
+// Opened returns the KEKs that this Ring was opened with, or wrapped with since.
+func (r *Ring) Opened() []KEK {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.keks)
+}

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 
+	"filippo.io/age/plugin"
+
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyring/boltstore"
 	"github.com/chanseal/chanseal/keyring/etcdstore"
@@ -59,35 +61,47 @@ func (p *program) namedKEKs() (keks []keyring.KEK, err error) {
 	return keks, nil
 }
 
-// openKeyFile reads a key file.
+// openKeyFile reads a key file. An age plugin may ask on the terminal.
 func (p *program) openKeyFile(path string) (keyring.KEK, error) {
-	k, err := keyring.KeyFile(path)
+	k, err := keyring.KeyFileUI(path, plugin.NewTerminalUI(p.notef, p.notef))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hinted(&reworded{fmt.Sprintf("there is no key file %s", path), err}, "it was made with the ring: bring it here, or say where it is: --key-file FILE")
 	}
 	return k, err
 }
 
+// defaultKEKs is the key file of a ring at a place; none if there is none.
+func (p *program) defaultKEKs(place string) ([]keyring.KEK, error) {
+	path := filepath.Join(place, boltstore.KeyFile)
+	if inEtcd(place) {
+		var err error
+		if path, err = etcdKeyFile(); err != nil {
+			return nil, nil // no place, no file
+		}
+	}
+	k, err := p.openKeyFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return []keyring.KEK{k}, nil
+}
+
 // ringAt opens the ring at a place.
 func (p *program) ringAt(ctx context.Context, place string, keks []keyring.KEK) (*keyring.Ring, error) {
+	if len(keks) == 0 {
+		var err error
+		if keks, err = p.defaultKEKs(place); err != nil {
+			return nil, err
+		}
+	}
 	if !inEtcd(place) {
 		return boltstore.OpenRing(ctx, place, boltstore.RingOptions{KEKs: keks, Suites: p.custom})
 	}
 	store, err := openEtcd(ctx, place)
 	if err != nil {
 		return nil, err
-	}
-	if len(keks) == 0 {
-		path, err := etcdKeyFile()
-		if err == nil {
-			var k keyring.KEK
-			if k, err = keyring.KeyFile(path); err == nil {
-				keks = []keyring.KEK{k}
-			}
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, errors.Join(err, store.Close())
-		}
 	}
 	r, err := keyring.Open(ctx, store, keyring.Options{KEKs: keks, Suites: p.custom})
 	if err != nil {

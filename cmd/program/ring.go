@@ -134,7 +134,7 @@ const maxPassphrase = 4096
 // passphraseKEK reads the passphrase from --passphrase-file, once: it may be stdin.
 func (p *program) passphraseKEK() ([]keyring.KEK, error) {
 	if p.phrase == nil {
-		k, err := p.readPassphrase()
+		k, err := p.passphraseFrom(p.passphraseFile)
 		if err != nil {
 			return nil, err
 		}
@@ -143,10 +143,11 @@ func (p *program) passphraseKEK() ([]keyring.KEK, error) {
 	return p.phrase, nil
 }
 
-func (p *program) readPassphrase() ([]keyring.KEK, error) {
+// passphraseFrom reads a passphrase from the first line of a file.
+func (p *program) passphraseFrom(file string) ([]keyring.KEK, error) {
 	var in io.Reader = p.stdin
-	if p.passphraseFile != "-" {
-		f, err := os.Open(p.passphraseFile)
+	if file != "-" {
+		f, err := os.Open(file)
 		if err != nil {
 			return nil, fmt.Errorf("read the passphrase: %w", err)
 		}
@@ -157,10 +158,10 @@ func (p *program) readPassphrase() ([]keyring.KEK, error) {
 	defer clear(buf)
 	n, err := readLine(in, buf)
 	if err != nil {
-		return nil, fmt.Errorf("read the passphrase from %s: %w", p.passphraseFile, err)
+		return nil, fmt.Errorf("read the passphrase from %s: %w", file, err)
 	}
 	if n == len(buf) {
-		return nil, fmt.Errorf("the passphrase in %s is longer than %d bytes", p.passphraseFile, maxPassphrase)
+		return nil, fmt.Errorf("the passphrase in %s is longer than %d bytes", file, maxPassphrase)
 	}
 	return newPassphrase(buf[:n])
 }

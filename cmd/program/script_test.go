@@ -27,7 +27,8 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"chanseal": func() { os.Exit(Main()) },
+		"chanseal":          func() { os.Exit(Main()) },
+		"age-plugin-letter": func() { os.Exit(letterPlugin()) },
 	})
 }
 
@@ -44,6 +45,8 @@ func TestMain(m *testing.M) {
 //	cuts CHANNEL IN N           so does each of N places where it is cut
 //	times N ARGS…               chanseal ARGS… succeeds N times
 //	nofile PATTERN              no file matches, hidden or not
+//	notgiven VAR ARGS…          $VAR is the --remove that takes away the keys that ARGS do not give
+//	letter FILE [NAME]          an identity of the age plugin "letter", or NAME, and its recipient in $LETTER
 //	etcd                        $ETCD is the URL of a ring in a cluster of three, $DOWN of one that does not run
 func TestScript(t *testing.T) {
 	root, err := filepath.Abs("../..")
@@ -77,6 +80,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "strict": cmdStrict, "equal": cmdEqual, "operate": cmdOperate, "cut": cmdCut,
 			"flipbits": cmdFlipBits, "cuts": cmdCuts, "times": cmdTimes, "nofile": cmdNoFile,
+			"letter": cmdLetter, "notgiven": cmdNotGiven,
 			"etcd": func(ts *testscript.TestScript, neg bool, args []string) {
 				want(ts, neg, args, 0)
 				cl, err := cluster()
@@ -167,6 +171,7 @@ var shapes = map[string]func() any{
 		})
 	},
 	"refusal": func() any { return new(refusalJSON) },
+	"ring":    func() any { return new(ringJSON) },
 }
 
 type channelShape struct {
