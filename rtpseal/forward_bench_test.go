@@ -63,7 +63,7 @@ func BenchmarkForward(b *testing.B) {
 				const batchSize = 32
 				var load, mid Packets
 				var spent time.Duration
-				buf := make([]byte, 2048)
+				buf, pkt := make([]byte, 2048), make([]byte, 1200)
 				handle := func(bt *batch, _ netip.AddrPort) {
 					bt.out.Reset()
 					now := time.Now()
@@ -90,7 +90,6 @@ func BenchmarkForward(b *testing.B) {
 				for b.Loop() {
 					load.Reset()
 					for range batchSize {
-						pkt := make([]byte, 1200)
 						pkt[0], pkt[1] = 0x80, 96
 						binary.BigEndian.PutUint16(pkt[2:], seq)
 						seq++

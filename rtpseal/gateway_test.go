@@ -161,6 +161,9 @@ func TestSealingOdd(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		for i := range mid.Len() {
+			if len(mid.At(i)) > 300 {
+				t.Errorf("%s: a packet of %d bytes", name, len(mid.At(i)))
+			}
 			if err := o.Push(mid.At(i), epoch, &out); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -182,6 +185,20 @@ func TestSealingOdd(t *testing.T) {
 	csrc := plain(1, 2, 7, true, nil, append([]byte{1, 2, 3, 4}, make([]byte, 900)...))
 	csrc[0] |= 1
 	pass("CSRC, in pieces", csrc, csrc)
+
+	// Every length and header at the least MTU: no piece is empty or over it.
+	s = sealing(t, seal, rtpseal.MinMTU)
+	seq := uint16(100)
+	for csrcs := range 16 {
+		for n := 0; n < 60000; n += 1 + n/3 {
+			pkt := plain(uint32(csrcs), 2, seq, true, nil, append(make([]byte, 4*csrcs), bytes.Repeat([]byte{9}, n)...))
+			pkt[0] |= byte(csrcs)
+			seq++
+			if csrcs < 15 || n < 20000 {
+				pass(fmt.Sprintf("%d CSRCs, %d bytes", csrcs, n), pkt, pkt)
+			}
+		}
+	}
 
 	var out rtpseal.Packets
 	strange := plain(1, 2, 8, true, []byte{0xAB, 0xCD, 0, 0}, make([]byte, 900))

@@ -112,6 +112,10 @@ func (l *sysLink) read(f func(b *batch, from netip.AddrPort)) error {
 	return nil
 }
 
+// The system calls are raw ones: they never wait (MSG_DONTWAIT), and telling the
+// scheduler of each costs time, and the processor if the call is a long one: what
+// others then do on it is delay for the packets that come next.
+
 // tryRead reads what is there; it takes a batch only for as long as that.
 func (l *sysLink) tryRead(fd uintptr) bool {
 	b := <-batches
@@ -123,7 +127,7 @@ func (l *sysLink) tryRead(fd uintptr) bool {
 		s.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
 		s.hdrs[i].hdr.SetControllen(ctrlRoom)
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.hdrs[0])), readAtMost, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.hdrs[0])), readAtMost, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 || n == 0 {
 		batches <- b
 		l.got, l.readErr = nil, errno
@@ -280,7 +284,7 @@ func (w *sysWrite) fill(p *Packets, i int, rows bool) int {
 func (l *sysLink) tryWrite(fd uintptr) bool {
 	w := l.w
 	for w.done < w.rows {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.hdrs[w.done])), uintptr(w.rows-w.done), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&w.hdrs[w.done])), uintptr(w.rows-w.done), unix.MSG_DONTWAIT, 0, 0)
 		switch {
 		case errno == unix.EAGAIN:
 			return false

@@ -103,14 +103,19 @@ func (s *Sealing) pieces(h Header, head []byte, out *Packets) error {
 	if n > maxSplit/2 {
 		return ErrTooLong
 	}
+	// All pieces have one size, the last by padding of a few bytes (RFC 3550, Section
+	// 5.1): the kernel takes rows of packets of one size, and a short one ends a row.
+	size := max((len(s.head)+1+(n-1)*(plain+1)+len(s.scratch)+n-1)/n, len(s.head)+2)
+	if rest := len(s.scratch) - (size - len(s.head) - 1); rest > 0 {
+		n = 1 + (rest+size-plain-2)/(size-plain-1)
+	}
 	seq := s.number(h, n)
 	unit, d := s.scratch, PerPacket|First
 	for i := range n {
 		dst := out.begin()
 		begin := len(dst)
-		take := later
 		if i == 0 {
-			dst, take = append(dst, s.head...), room
+			dst = append(dst, s.head...)
 		} else {
 			dst = append(dst, head[:plain]...)
 			dst[begin] &^= 0x10
@@ -124,9 +129,15 @@ func (s *Sealing) pieces(h Header, head []byte, out *Packets) error {
 			}
 		}
 		binary.BigEndian.PutUint16(dst[begin+2:], seq+uint16(i))
-		take = min(take, len(unit))
 		dst = append(dst, byte(d))
-		out.buf = append(dst, unit[:take]...)
+		take := min(size-(len(dst)-begin), len(unit))
+		dst = append(dst, unit[:take]...)
+		if pad := size - (len(dst) - begin); pad > 0 && pad < 256 && n > 1 {
+			dst[begin] |= 0x20
+			dst = append(dst, make([]byte, pad)...)
+			dst[len(dst)-1] = byte(pad)
+		}
+		out.buf = dst
 		out.done()
 		unit, d = unit[take:], d&^First
 	}
