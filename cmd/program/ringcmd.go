@@ -266,7 +266,7 @@ func (p *program) keysToAdd(add []string) (keks []keyring.KEK, err error) {
 			some, err = p.passphraseFrom(file)
 		case strings.HasPrefix(text, "age1"):
 			some = make([]keyring.KEK, 1)
-			some[0], err = keyring.Recipient(text)
+			some[0], err = keyring.RecipientKEK(text)
 		case strings.HasPrefix(text, "AGE-SECRET-KEY-"), strings.HasPrefix(text, "AGE-PLUGIN-"):
 			return nil, errors.New("a secret does not belong on the command line: put it into a file of mode 0600, and name that")
 		default:
