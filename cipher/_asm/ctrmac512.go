@@ -190,14 +190,14 @@ func unbounceTail(site string) (inline, outline []string) {
 func ctrmac(kind macKind) []string {
 	name := []string{"sealCTRMACAVX512", "openCTRMACAVX512", "macAVX512"}[kind]
 	doc := f([]string{`func %s(fr *CTRFrame)
-		Text of at least 16 bytes and tag go to Dst. With state nil Head and AAD have at most 28 bytes. Else
+		Text of at least 16 bytes and tag go to Dst. With state nil Head and AAD have at most 27 bytes. Else
 		it continues from there; it has only whole vectors if more follows.`, `func %s(fr *CTRFrame)
 		OK says whether the tag at the end of Src is right, and only then the text goes to Dst. Src has at
-		least 16 bytes, the text at most 1536, Head and AAD at most 28.`, `func %s(fr *CTRFrame)
+		least 16 bytes, the text at most 1536, Head and AAD at most 27.`, `func %s(fr *CTRFrame)
 		The HMAC alone of Src, which is ciphertext of at least 16 bytes, goes to Tag. Else as seal.`}[kind], name)
 	frame := 64
 	if kind == macOpen {
-		frame = 64 + streamMost + 3*64 // the padding may take up to three vectors more
+		frame = 64 + streamMost + 3*64 + 64 // the padding may take up to three vectors more; 64 to align
 	}
 	o := text(doc, name, frame, 8)
 	if kind == macOpen {
@@ -206,13 +206,13 @@ func ctrmac(kind macKind) []string {
 	}
 	var out []string // of line
 	o = append(o, "MOVQ fr+0(FP), DX", "MOVQ (DX), AX", "MOVQ (AX), AX", f("MOVQ %d(DX), R9", cfLo), f("MOVL %d(DX), R8", cfHi),
-		f("MOVQ %d(DX), R10", cfState), f("MOVQ %d(DX), SI", cfSrc), f("MOVQ %d(DX), R11", cfN), f("MOVQ %d(DX), DI", cfDst),
-		"BSWAPQ R9", "BSWAPL R8")
+		f("MOVQ %d(DX), R10", cfState), f("MOVQ %d(DX), SI", cfSrc), f("MOVQ %d(DX), R11", cfN), f("MOVQ %d(DX), DI", cfDst))
 	if kind == macOpen {
-		o = append(o, f("SUBQ %d(AX), R11", cmTag), f("LEAQ stream-%d(SP), R14", frame))
+		o = append(o, f("SUBQ %d(AX), R11", cmTag), f("LEAQ stream-%d(SP), R14", frame-63), "ANDQ $-64, R14")
 	}
 	// The nonce's first 8 and last 4 bytes: R8 and R9.
-	o = append(o, "MOVQ R9, CX", "SHLQ $32, CX", "ORQ CX, R8", "SHRQ $32, R9")
+	split := []string{"BSWAPQ R9", "BSWAPL R8", "MOVQ R9, CX", "SHLQ $32, CX", "ORQ CX, R8", "SHRQ $32, R9"}
+	o = append(o, split...)
 	if kind != macOnly {
 		o = append(o, "MOVL $0xaa, BX", "KMOVW BX, K3", "VPBROADCASTQ R8, Z31", "VPBROADCASTQ R9, K3, Z31",
 			"VBROADCASTI32X4 (AX), Z16", "VPXORQ Z31, Z16, Z16")
@@ -221,35 +221,52 @@ func ctrmac(kind macKind) []string {
 		}
 		o = append(o, "VMOVDQU64 counter0<>(SB), Z27")
 	}
-	o = append(o, "TESTQ R10, R10", "JNZ resume")
+	if kind == macSeal {
+		o = append(o, "TESTQ R10, R10", "JNZ offset")
+		// Counters of a later piece.
+		out = append(out, "offset:", f("MOVQ %d(R10), CX", msBlock), "MOVL $0x8888, BX", "KMOVW BX, K1",
+			"VPBROADCASTD.Z CX, K1, Z28", "VPADDD Z28, Z27, Z27", "JMP first")
+	}
 
-	// V[-1] of a whole frame. Words: AAD's length, text's, tag's, nonce, head.
-	o = append(o, f("MOVQ %d(DX), BX", cfAADN), f("MOVQ %d(DX), R13", cfHeadN), "LEAQ (BX)(R13*1), CX", "BSWAPQ CX", "VMOVQ CX, X3",
-		"MOVQ R11, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X3, X3", f("MOVQ %d(AX), CX", cmTag), "BSWAPQ CX", "VMOVQ CX, X4", "VPINSRQ $1, R8, X4, X4",
-		f("MOVQ %d(DX), R8", cfHead), f("MOVQ %d(DX), R12", cfHead+8), "MOVQ R8, CX", "SHLQ $32, CX", "ORQ R9, CX", "VMOVQ CX, X5",
-		"SHRQ $32, R8", "MOVQ R12, CX", "SHLQ $32, CX", "ORQ CX, R8", "VPINSRQ $1, R8, X5, X5", "SHRQ $32, R12", "VMOVQ R12, X6",
-		"VMOVDQA64 X3, X30", "VINSERTI64X2 $1, X4, Y30, Y30", "VINSERTI64X2 $1, X6, Y5, Y28", "VINSERTI64X4 $1, Y28, Z30, Z30")
-	// AAD behind the head: R13 = 36 + its length.
-	o = append(o, f("ADDQ $%d, R13", macHeadSize), "TESTQ BX, BX", "JEQ noaad",
-		f("MOVQ %d(DX), R8", cfAAD), "MOVL R8, CX", "ANDL $4095, CX", "CMPL CX, $4032", "JHI bounceaad", "aadok:",
-		"MOVQ $-1, CX", "BZHIQ BX, CX, CX", "KMOVQ CX, K1", "VMOVDQU8.Z (R8), K1, Z28",
-		"VPBROADCASTB R13, Z29", "VMOVDQU64 iota64<>(SB), Z31", "VPSUBB Z29, Z31, Z29", "MOVQ $-1, CX", "SHLXQ R13, CX, CX", "KMOVQ CX, K1",
-		"VPERMB.Z Z28, Z29, K1, Z28", "VPORQ Z28, Z30, Z30", "noaad:", "ADDQ BX, R13")
-	out = append(out, "bounceaad:", "MOVQ SI, R9", "MOVQ DI, R12", "MOVQ R8, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R8", "MOVQ BX, CX", "REP; MOVSB", "MOVQ R9, SI", "MOVQ R12, DI", "JMP aadok")
-	// To V[-1]'s end; 64 bytes may fill it.
-	o = append(o, "MOVL $64, CX", "SUBQ R13, CX", "VPBROADCASTB CX, Z29", "VMOVDQU64 iota64<>(SB), Z31", "VPSUBB Z29, Z31, Z31", "VPERMB Z30, Z31, Z30",
-		"VPADDB swapped<>(SB), Z29, Z29",
-		"VPSHUFB swap32<>(SB), X3, X3", "VPSHUFB swap32<>(SB), X4, X4",
-		"LEAQ 72(R11)(R13*1), R12", "SHRQ $6, R12", // blocks: the padding takes 9 bytes at least
-		"LEAQ 64(R11)(R13*1), CX", "SHLQ $3, CX", "ROLQ $32, CX", "VMOVQ CX, X14", "VPSLLDQ $8, X14, X14",
-		f("VMOVDQU %d(AX), X1", cmInner), f("VMOVDQU %d(AX), X2", cmInner+16))
+	// V[0] before all else: its way is the longest.
 	o = append(o, "first:", "CMPQ R11, $64", "JLT firsttail")
 	o = append(o, fullVector(kind)...)
-	take := []string{"VPERMT2B Z31, Z29, Z30", "VEXTRACTI32X4 $3, Z30, X6", "VEXTRACTI32X4 $2, Z30, X5"}
-	o = append(o, "firstdone:")
-	o = append(o, take...)
-	// Of a whole frame the first two quads are there since long.
-	o = append(o, "TESTQ R10, R10", "JNZ resumed", "begun:", "VMOVDQA64 Z31, Z30")
+	o = append(o, "firstdone:", f("MOVQ %d(DX), R12", cfN))
+	switch kind {
+	case macOpen:
+		o = append(o, f("SUBQ %d(AX), R12", cmTag))
+	default:
+		o = append(o, "TESTQ R10, R10", "JNZ resume")
+	}
+
+	// The first block of a whole frame, quad by quad: the first 12 rounds do not wait for
+	// V[0]. Words: AAD's length, text's, tag's, nonce, head.
+	o = append(o, f("MOVQ %d(DX), BX", cfAADN), f("MOVQ %d(DX), R13", cfHeadN), "LEAQ (BX)(R13*1), CX", "BSWAPQ CX", "VMOVQ CX, X3",
+		"MOVQ R12, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X3, X3", f("MOVQ %d(AX), CX", cmTag), "BSWAPQ CX", "VMOVQ CX, X4", "VPINSRQ $1, R8, X4, X4",
+		"VPSHUFB swap32<>(SB), X3, X3", "VPSHUFB swap32<>(SB), X4, X4",
+		f("MOVQ %d(DX), R8", cfHead), "MOVQ R8, CX", "SHLQ $32, CX", "ORQ R9, CX", "VMOVQ CX, X5", f("MOVQ %d(DX), R9", cfHead+8),
+		"SHRQ $32, R8", "MOVQ R9, CX", "SHLQ $32, CX", "ORQ CX, R8", "VPINSRQ $1, R8, X5, X5", "SHRQ $32, R9", "VMOVQ R9, X6",
+		"VPSHUFB swap32<>(SB), X5, X5", "VPSHUFB swap32<>(SB), X6, X6", "VPXORQ X30, X30, X30")
+	// AAD begins at byte R13 of the last two quads.
+	o = append(o, "ADDQ $4, R13", "TESTQ BX, BX", "JEQ noaad",
+		f("MOVQ %d(DX), R8", cfAAD), "MOVL R8, CX", "ANDL $4095, CX", "CMPL CX, $4064", "JHI bounceaad", "aadok:",
+		"MOVQ $-1, CX", "BZHIQ BX, CX, CX", "KMOVD CX, K1", "VMOVDQU8.Z (R8), K1, Y28",
+		"MOVL $32, CX", "SUBL R13, CX", "VPBROADCASTB CX, Y29", "VPADDB swapped<>(SB), Y29, Y29", "VPERMI2B Y28, Y30, Y29",
+		"VPORQ X29, X5, X5", "VEXTRACTI64X2 $1, Y29, X28", "VPORQ X28, X6, X6", "noaad:", "LEAQ 32(R13)(BX*1), R13")
+	out = append(out, "bounceaad:", "MOVQ SI, R9", "MOVQ DI, R12", "MOVQ R8, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R8", "MOVQ BX, CX", "REP; MOVSB",
+		"MOVQ R9, SI", "MOVQ R12, DI", f("MOVQ %d(DX), R12", cfN))
+	if kind == macOpen {
+		out = append(out, f("SUBQ %d(AX), R12", cmTag))
+	}
+	out = append(out, "JMP aadok")
+	// R13 = s. What of V[0] is in the block lies in its last two quads: the head has 37
+	// bytes at least.
+	o = append(o, "MOVL $64, CX", "SUBQ R13, CX", "VPBROADCASTB CX, Z29", "VPADDB swapped<>(SB), Z29, Z29",
+		"VEXTRACTI32X4 $3, Z29, X28", "VPERMI2B Z31, Z30, Z28", "VPORQ X28, X6, X6",
+		"VEXTRACTI32X4 $2, Z29, X28", "VPERMI2B Z31, Z30, Z28", "VPORQ X28, X5, X5",
+		"LEAQ 64(R12)(R13*1), CX", "SHLQ $3, CX", "ROLQ $32, CX", "VMOVQ CX, X14", "VPSLLDQ $8, X14, X14",
+		"LEAQ 72(R12)(R13*1), R12", "SHRQ $6, R12", // blocks: the padding takes 9 bytes at least
+		f("VMOVDQU %d(AX), X1", cmInner), f("VMOVDQU %d(AX), X2", cmInner+16), "begun:", "VMOVDQA64 Z31, Z30")
 
 	// The loop: the block in X3-X6, V[j] in Z30.
 	next := []string{"VPERMT2B Z31, Z29, Z30"}
@@ -274,16 +291,17 @@ func ctrmac(kind macKind) []string {
 	}
 	o = append(o, "JMP loop")
 
-	// The first vector when it is the last, out of line.
+	// The first vector when it is the last, out of line. It takes the nonce's registers.
 	in, ol = lastPlace("F", kind == macSeal)
+	again := append([]string{f("MOVQ %d(DX), R9", cfLo), f("MOVL %d(DX), R8", cfHi)}, split...)
 	out = append(out, "firsttail:")
 	out = append(out, in...)
 	out = append(out, tailVector(kind)...)
 	if kind == macSeal {
 		undo, undoOut = unbounceTail("F")
-		out = append(append(append(out, undo...), "JMP firstdone"), undoOut...)
+		out = append(append(append(append(out, undo...), again...), "JMP firstdone"), undoOut...)
 	} else {
-		out = append(out, "SUBQ $64, R11", "JMP firstdone")
+		out = append(append(append(out, "SUBQ $64, R11"), again...), "JMP firstdone")
 	}
 	out = append(out, ol...)
 
@@ -315,20 +333,16 @@ func ctrmac(kind macKind) []string {
 	o = append(o, "RET")
 	o = append(o, out...)
 
-	// Continue from a state, and leave one behind.
-	o = append(o, "resume:")
 	if kind == macOpen {
-		return append(o, "resumed:", "JMP done", "")
+		return append(o, "")
 	}
-	o = append(o, f("MOVQ %d(R10), CX", msPrev), "VMOVDQU64 (CX), Z30", f("MOVQ %d(R10), R13", msFill), "MOVL $64, CX", "SUBQ R13, CX",
+	// Continue from a state, and leave one behind.
+	return append(o, "resume:", f("MOVQ %d(R10), CX", msPrev), "VMOVDQU64 (CX), Z30", f("MOVQ %d(R10), R13", msFill), "MOVL $64, CX", "SUBQ R13, CX",
 		"VPBROADCASTB CX, Z29", "VPADDB swapped<>(SB), Z29, Z29", "VMOVDQU (R10), X1", "VMOVDQU 16(R10), X2",
-		"LEAQ 72(R11)(R13*1), R12", f("MOVQ %d(R10), CX", msTotal), "SHLQ $3, CX", "ROLQ $32, CX",
-		f("CMPQ %d(R10), $0", msMore), "JEQ ending", "MOVQ R11, R12", "XORL CX, CX",
-		"ending:", "SHRQ $6, R12", "VMOVQ CX, X14", "VPSLLDQ $8, X14, X14")
-	if kind == macSeal {
-		o = append(o, f("MOVQ %d(R10), CX", msBlock), "MOVL $0x8888, BX", "KMOVW BX, K1", "VPBROADCASTD.Z CX, K1, Z28", "VPADDD Z28, Z27, Z27")
-	}
-	return append(o, "JMP first", "resumed:", "VMOVDQA64 X30, X3", "VEXTRACTI32X4 $1, Z30, X4", "JMP begun",
+		f("MOVQ %d(R10), CX", msTotal), "SHLQ $3, CX", "ROLQ $32, CX",
+		f("CMPQ %d(R10), $0", msMore), "JNE more", "LEAQ 72(R12)(R13*1), R12", "JMP ending", "more:", "XORL CX, CX",
+		"ending:", "SHRQ $6, R12", "VMOVQ CX, X14", "VPSLLDQ $8, X14, X14",
+		"VPERMT2B Z31, Z29, Z30", "VMOVDQA64 X30, X3", "VEXTRACTI32X4 $1, Z30, X4", "VEXTRACTI32X4 $2, Z30, X5", "VEXTRACTI32X4 $3, Z30, X6", "JMP begun",
 		"suspend:", f("CMPQ %d(R10), $0", msMore), "JEQ outer", "VMOVDQU X1, (R10)", "VMOVDQU X2, 16(R10)", "JMP done", "")
 }
 
@@ -346,7 +360,7 @@ func openText(frame int) (inline, outline []string) {
 	inline = []string{f("MOVQ %d(DX), SI", cfSrc), f("MOVQ %d(DX), R12", cfN), "VMOVDQU -16(SI)(R12*1), X4",
 		f("MOVQ %d(AX), CX", cmTag), f("MOVL $%d, BX", 0x70+16), "SUBQ CX, BX", "VPBROADCASTB BX, X16", "VPADDB iota64<>(SB), X16, X16", "VPSHUFB X16, X4, X4",
 		"MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K1", "VMOVDQU8.Z X3, K1, X3", "VPXOR X3, X4, X4",
-		"VPXORQ X31, X31, X31", f("LEAQ stream-%d(SP), R14", frame),
+		"VPXORQ X31, X31, X31", f("LEAQ stream-%d(SP), R14", frame-63), "ANDQ $-64, R14",
 		"SUBQ CX, R12", "MOVQ R12, R11", // text
 		"VPTEST X4, X4", f("SETEQ %d(DX)", cfOK), "JNE refused",
 		"xor:", "CMPQ R11, $64", "JLT xortail", "VMOVDQU64 (R14), Z30", "VPXORQ (SI), Z30, Z30", "VMOVDQU64 Z30, (DI)", "VMOVDQU64 Z31, (R14)",

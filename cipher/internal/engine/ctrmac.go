@@ -70,7 +70,7 @@ type macState struct {
 
 // Limits of one call of a kernel.
 const (
-	ctrHeadMost   = 28   // bytes of Head and AAD, without a macState
+	ctrHeadMost   = 27   // bytes of Head and AAD, without a macState
 	ctrLeast      = 16   // bytes of text
 	ctrStreamMost = 1536 // bytes of text that open has room for
 	ctrPiece      = 64 * maxRun
