@@ -22,7 +22,7 @@ Rotating begins another; older ones still open files. Only forgetting destroys.`
 		Args: cobra.ArbitraryArgs,
 		RunE: needCommand,
 	}
-	c.AddCommand(p.channelCreate(), p.channelImportVendor(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelPolicy(), p.channelForget())
+	c.AddCommand(p.channelCreate(), p.channelImportVendor(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelPolicy(), p.channelForget(), p.channelExport(), p.channelImport())
 	return c
 }
 
@@ -240,6 +240,9 @@ func (p *program) showChannel(info keyring.Info) error {
 		fmt.Fprintf(t, "epoch\t%d\n", info.Epoch)
 		fmt.Fprintf(t, "suite\t%s\n", info.Suite)
 		fmt.Fprintf(t, "fingerprint\t%s\n", info.Fingerprint)
+	}
+	if info.Keeper != nil {
+		fmt.Fprintf(t, "kept by\tsomebody else, who rotates it; this ring seals %s\n", sendersText(info.Senders))
 	}
 	rotates := fmt.Sprintf("after %s frames", grouped(info.Policy.Frames))
 	if info.Policy.Age > 0 {

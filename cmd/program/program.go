@@ -156,7 +156,7 @@ key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
 
 	root.AddCommand(
 		p.sealCommand(), p.openCommand(), p.inspectCommand(),
-		p.channelCommand(), p.ringCommand(), p.tokenCommand(),
+		p.channelCommand(), p.ringCommand(), p.keygenCommand(), p.tokenCommand(),
 		p.demoCommand(), p.benchCommand(), p.conformanceCommand(), p.versionCommand(),
 		p.serveCommand(), p.gatewayCommand(), p.proxyCommand(), p.auditCommand(),
 	)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,7 @@ func TestMain(m *testing.M) {
 //	flipbits CHANNEL IN N       each of N flipped bits makes open refuse IN
 //	cuts CHANNEL IN N           so does each of N places where it is cut
 //	times N ARGS…               chanseal ARGS… succeeds N times
+//	capture VAR REGEXP FILE     sets $VAR to the first group's match in FILE
 //	nofile PATTERN              no file matches, hidden or not
 //	notgiven VAR ARGS…          $VAR is the --remove that takes away the keys that ARGS do not give
 //	letter FILE [NAME]          an identity of the age plugin "letter", or NAME, and its recipient in $LETTER
@@ -80,7 +82,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "strict": cmdStrict, "equal": cmdEqual, "operate": cmdOperate, "cut": cmdCut,
 			"flipbits": cmdFlipBits, "cuts": cmdCuts, "times": cmdTimes, "nofile": cmdNoFile,
-			"letter": cmdLetter, "notgiven": cmdNotGiven,
+			"capture": cmdCapture, "letter": cmdLetter, "notgiven": cmdNotGiven,
 			"etcd": func(ts *testscript.TestScript, neg bool, args []string) {
 				want(ts, neg, args, 0)
 				cl, err := cluster()
@@ -96,6 +98,15 @@ func want(ts *testscript.TestScript, neg bool, args []string, n int) {
 	if neg || len(args) < n {
 		ts.Fatalf("wrong use: see TestScript")
 	}
+}
+
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 3)
+	m := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile(args[2]))
+	if m == nil {
+		ts.Fatalf("no match for %q in %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], m[len(m)-1])
 }
 
 func number(ts *testscript.TestScript, s string) int {

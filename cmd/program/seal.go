@@ -191,6 +191,8 @@ func senderError(channel string, err error) error {
 			hints: []string{"take it into use again: chanseal channel create " + name}}
 	case errors.Is(err, keyring.ErrNoSuite):
 		return hinted(err, "use the program that the channel was made with, or another suite: --suite "+cipher.AES128GCM().Name())
+	case errors.Is(err, keyring.ErrNotGranted):
+		return hinted(err, "the numbers it may: chanseal channel show "+name+"; give one by --sender, or ask who exported the channel for one")
 	}
 	return err
 }
