@@ -24,9 +24,10 @@ type Feed struct {
 // after use.
 type Handout struct {
 	Channel  string
-	Revision uint64       // of the channel's record: grows with every change
-	Keys     []EpochKey   // active, staged; empty if the channel was forgotten
-	Retiring []EpochGrace // in the order of their numbers
+	Revision uint64        // of the channel's record: grows with every change
+	Grace    time.Duration // of the channel's policy
+	Keys     []EpochKey    // active, staged; empty if the channel was forgotten
+	Retiring []EpochGrace  // in the order of their numbers
 }
 
 // EpochKey is an epoch with its secret. No print shows the secret.
@@ -113,7 +114,7 @@ func (d *Feed) current() (Handout, error) {
 	}
 	st, now := d.f.st, d.f.ch.ring.now()
 	st.advance(now)
-	h := Handout{Channel: st.name, Revision: st.revision}
+	h := Handout{Channel: st.name, Revision: st.revision, Grace: st.policy.Grace}
 	for i := range st.epochs {
 		switch e := &st.epochs[i]; e.at(now) {
 		case Active, Staged:

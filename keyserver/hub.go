@@ -115,7 +115,7 @@ func (h *hub) refresh() error {
 	defer handout.Wipe()
 	var next *snapshot
 	if len(handout.Keys) > 0 {
-		if next, err = newSnapshot(&handout); err != nil {
+		if next, err = newSnapshot(&handout, h.s.cfg.Ring.ID()); err != nil {
 			return err
 		}
 	}

@@ -24,11 +24,11 @@ type snapshot struct {
 	staged bool     // the next epoch is there
 }
 
-func newSnapshot(h *keyring.Handout) (*snapshot, error) {
-	s := &snapshot{refs: 1, keys: api.Keys{Channel: h.Channel, Revision: h.Revision, Epochs: []api.Epoch{}}}
+func newSnapshot(h *keyring.Handout, keeper string) (*snapshot, error) {
+	s := &snapshot{refs: 1, keys: api.Keys{Channel: h.Channel, Keeper: keeper, Revision: h.Revision, GraceSeconds: int64(h.Grace.Seconds()), Epochs: []api.Epoch{}}}
 	for i := range h.Keys {
 		k := &h.Keys[i]
-		e := api.Epoch{Epoch: k.Number, State: api.StateActive, Suite: k.SuiteName, SuiteID: uint16(k.Suite), Fingerprint: k.Fingerprint, Secret: k.Secret()}
+		e := api.Epoch{Epoch: k.Number, Kind: k.Kind.String(), State: api.StateActive, Suite: k.SuiteName, SuiteID: uint16(k.Suite), Fingerprint: k.Fingerprint, Secret: k.Secret()}
 		if k.State == keyring.Staged {
 			e.State = api.StateStaged
 			s.staged = true

@@ -22,7 +22,7 @@ Rotating begins another; older ones still open files. Only forgetting destroys.`
 		Args: cobra.ArbitraryArgs,
 		RunE: needCommand,
 	}
-	c.AddCommand(p.channelCreate(), p.channelImportVendor(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelPolicy(), p.channelForget(), p.channelExport(), p.channelImport())
+	c.AddCommand(p.channelCreate(), p.channelImportVendor(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelPolicy(), p.channelForget(), p.channelExport(), p.channelImport(), p.channelJoin())
 	return c
 }
 

@@ -3,6 +3,7 @@ package program
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -130,6 +131,70 @@ func TestServeRecipe(t *testing.T) {
 	for _, secret := range []string{strings.TrimSpace(string(card)), string(keys.Epochs[0].Secret), strings.Trim(string(b64), `"`), `"123"`} {
 		if strings.Contains(shown.String()+said(), secret) {
 			t.Errorf("%q is told", secret)
+		}
+	}
+}
+
+// TestChannelJoin: a member's ring, filled by a key server, opens what is sealed at the
+// server's, and the other way round, before and after a rotation.
+func TestChannelJoin(t *testing.T) {
+	home, member := newTestRing(t), filepath.Join(t.TempDir(), "ring")
+	d := newTestDesk(t)
+	server, pin, _ := d.serve(home)
+	said := background(t, member, "channel", "join", "stage", "--server", server, "--pin", pin, "--uid", "123", "--card-file", d.card("card", "123"))
+	number := regexp.MustCompile(`sender number (\d+)`).FindStringSubmatch(said())
+	if number == nil {
+		t.Fatal(said())
+	}
+	exchange := func(name string) error {
+		sealed, opened := filepath.Join(d.dir, name+".sealed"), filepath.Join(d.dir, name+".opened")
+		for _, c := range []struct{ from, to string }{{home, member}, {member, home}} {
+			args := []string{"seal", "--channel", "stage", "--force", "-o", sealed, clipPath("vp8.ivf")}
+			if c.from == member {
+				args = append(args, "--sender", number[1])
+			}
+			runHere(t, c.from, args...)
+			var out bytes.Buffer
+			p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &out, home: c.to}
+			if code := p.run(t.Context(), []string{"open", "--channel", "stage", "--force", "-o", opened, sealed}); code != exitDone {
+				return errors.New(out.String())
+			}
+		}
+		return nil
+	}
+	if err := exchange("first"); err != nil {
+		t.Fatal(err)
+	}
+	runHere(t, home, "channel", "rotate", "stage")
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); { // it takes a second to be noticed
+		if err = exchange("second"); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &out, home: member}
+	if code := p.run(t.Context(), []string{"channel", "rotate", "stage"}); code == exitDone {
+		t.Errorf("a member rotates the channel: %s", out.String())
+	}
+	out.Reset()
+	other := d.card("other", "7")
+	for _, c := range []struct {
+		want int
+		args []string
+	}{
+		{exitAuth, []string{"--server", server, "--pin", pin, "--uid", "8", "--card-file", other}},
+		{exitFailed, []string{"--server", server, "--pin", "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--uid", "7", "--card-file", other}},
+		{exitFailed, []string{"--server", server, "--uid", "7", "--card-file", other}}, // nobody vouches for the certificate
+		{exitUsage, []string{"--server", server, "--uid", "7"}},
+		{exitDone, []string{"--server", server, "--pin", pin, "--uid", "7", "--card-file", other, "--once", "--plain"}},
+	} {
+		p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &out, home: filepath.Join(t.TempDir(), "ring")}
+		if code := p.run(t.Context(), append([]string{"channel", "join", "stage"}, c.args...)); code != c.want {
+			t.Errorf("%v: exit status %d, want %d\n%s", c.args, code, c.want, out.String())
 		}
 	}
 }

@@ -74,6 +74,9 @@ type Epoch struct {
 	// Fingerprint Names the secret without telling anything of it.
 	Fingerprint string `json:"fingerprint,omitempty"`
 
+	// Kind Where the secret comes from: random, ratchet (from the epoch before), vendor, exported.
+	Kind string `json:"kind,omitempty"`
+
 	// Secret The epoch's secret, 32 bytes; absent if it is wrapped, or if the epoch is retiring. Secret.
 	Secret Secret     `json:"secret,omitempty"`
 	State  EpochState `json:"state"`
@@ -103,6 +106,12 @@ type Keys struct {
 
 	// Epochs The active epoch, the next one if it is there (staged), and those that receivers still accept (retiring), whose secrets are not given.
 	Epochs []Epoch `json:"epochs"`
+
+	// GraceSeconds How long receivers accept an epoch after the next one became active.
+	GraceSeconds int64 `json:"grace_seconds"`
+
+	// Keeper Names the ring that keeps the channel. Servers on one store have the same.
+	Keeper string `json:"keeper"`
 
 	// Revision Grows with every change; the id of events.
 	Revision uint64   `json:"revision"`

@@ -32,10 +32,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyserver/api"
 )
 
-// Options of Join. Servers, Channel, UID, Card and Keep are needed.
+// Options of Join. Servers, Channel, UID, Card, and Ring or Keep are needed.
 type Options struct {
 	// Servers are the addresses of key servers that share their state, as in
 	// https://keys.example.com. The next one is tried when one fails.
@@ -45,10 +46,12 @@ type Options struct {
 	// Card fetches a channel key for this user: to enter, to go on when the service
 	// ends, and to come back after a long time. It is called again when a card is over.
 	Card func(ctx context.Context) (string, error)
-	// Keep is called with the channel's epochs whenever they change, in order. An error
-	// is logged, and it is called again with the next change or connection. The secrets
-	// are wiped after it returns.
-	Keep func(ctx context.Context, k *api.Keys) error
+	// Ring is kept current: it gets the channel, and every rotation of it.
+	Ring *keyring.Ring
+	// Keep is called instead, with the channel's epochs whenever they change, in order,
+	// and the member's sender number. After an error it is called again with the next
+	// change or connection. The secrets are wiped after it returns.
+	Keep func(ctx context.Context, k *api.Keys, sender uint16) error
 	// Plain asks for secrets as they are, inside TLS. Otherwise they come wrapped to an
 	// ephemeral key of this member, by MLKEM768-X25519.
 	Plain bool
@@ -92,8 +95,11 @@ func (o *Options) complete() error {
 		return errors.New("client: no channel or no user: set Options.Channel and Options.UID")
 	case o.Card == nil:
 		return errors.New("client: no card: set Options.Card")
-	case o.Keep == nil:
-		return errors.New("client: nobody keeps the keys: set Options.Keep")
+	case o.Keep == nil && o.Ring == nil:
+		return errors.New("client: nobody keeps the keys: set Options.Ring or Options.Keep")
+	}
+	if o.Keep == nil {
+		o.Keep = into(o.Ring)
 	}
 	for i, s := range o.Servers {
 		u, err := url.Parse(s)

@@ -182,7 +182,7 @@ type kept struct {
 	more chan struct{}
 }
 
-func (k *kept) keep(_ context.Context, keys *api.Keys) error {
+func (k *kept) keep(_ context.Context, keys *api.Keys, _ uint16) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c := *keys
@@ -207,7 +207,10 @@ func (k *kept) last() api.Keys {
 
 func (w *world) join(k *kept, o client.Options) *client.Member {
 	w.t.Helper()
-	o.Channel, o.Keep, o.Transport = "stage", k.keep, w.tr
+	o.Channel, o.Transport = "stage", w.tr
+	if o.Ring == nil {
+		o.Keep = k.keep
+	}
 	if len(o.Servers) == 0 {
 		o.Servers = []string{"https://one"}
 	}

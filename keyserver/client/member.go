@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type Member struct {
 
 	cancel context.CancelFunc
 	done   chan struct{}
+	first  chan struct{} // closed when the first epochs are kept
+	ready  sync.Once
 
 	mu     sync.Mutex
 	server int            // index of the one that is used
@@ -53,7 +56,7 @@ func Join(ctx context.Context, o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{o: o, http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, done: make(chan struct{})}
+	m := &Member{o: o, http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, done: make(chan struct{}), first: make(chan struct{})}
 	if !o.Plain {
 		if m.key, err = newWrapping(); err != nil {
 			return nil, err
@@ -65,7 +68,14 @@ func Join(ctx context.Context, o Options) (*Member, error) {
 	run, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	go m.run(run)
-	return m, nil
+	select {
+	case <-m.first:
+		return m, nil
+	case <-m.done:
+		return nil, m.Err()
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), m.Close())
+	}
 }
 
 // ID is the membership's opaque ID, as it stands in the server's records.
@@ -197,7 +207,14 @@ func (m *Member) keep(ctx context.Context, k *api.Keys) error {
 	} else if m.key != nil {
 		return errors.New("client: the server sends keys in clear that it was to wrap")
 	}
-	return m.o.Keep(ctx, k)
+	if !slices.ContainsFunc(k.Epochs, func(e api.Epoch) bool { return len(e.Secret) > 0 }) {
+		return nil // the first that this member may have is still to be made
+	}
+	if err := m.o.Keep(ctx, k, m.Sender()); err != nil {
+		return err
+	}
+	m.ready.Do(func() { close(m.first) })
+	return nil
 }
 
 // final reports whether trying again is of no use.
