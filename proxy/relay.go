@@ -25,6 +25,7 @@ type relay struct {
 
 	mu     sync.Mutex // of changes to peers and closing
 	closed bool
+	ready  bool          // there is a socket
 	gone   chan struct{} // closed with the socket
 
 	up, down bucket
@@ -195,7 +196,15 @@ func (r *relay) close() {
 		return
 	}
 	r.closed = true
+	ready := r.ready
 	r.mu.Unlock()
+	if ready { // else newRelay, which is at it, sees that it is over
+		r.release()
+	}
+}
+
+// release gives back what a relay has.
+func (r *relay) release() {
 	if c := r.client.Load(); c != nil && c.front != nil {
 		c.front.forget(c.addr, r)
 	} else if c != nil && c.stream != nil {

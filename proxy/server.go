@@ -34,16 +34,16 @@ type Server struct {
 	verifiers map[string]*verifier // by App ID in lower case
 	apps      map[uint32]bool
 
-	pollers  []*poller
-	relays   sync.Map // relay address -> *relay
-	reserved sync.Map // port -> *time.Timer: the odd one above an even one
-	doors    []*door
-	fronts   []*front
-	turn     *turn.Server
-	socks    *socksServer
-	certs    tls.Certificate
-	others   *otherRelays
-	stray    atomic.Uint64 // packets that belong to nobody
+	pollers []*poller
+	relays  sync.Map // relay address -> *relay
+	pairs   *pairs
+	doors   []*door
+	fronts  []*front
+	turn    *turn.Server
+	socks   *socksServer
+	certs   tls.Certificate
+	others  *otherRelays
+	stray   atomic.Uint64 // packets that belong to nobody
 
 	listening []Listening
 	closers   []func()
@@ -80,6 +80,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if s.tickets, err = newTickets(cfg.Secret); err != nil {
 		return nil, err
 	}
+	s.pairs = newPairs(s.ports, cfg.RelayPorts.Len())
+	s.closers = append(s.closers, s.pairs.close)
 	quotas := map[uint32]Quota{staticCustomer: cfg.DefaultQuota}
 	for _, app := range cfg.Apps {
 		v, err := channelkey.NewVerifier(app, channelkey.Policy{})

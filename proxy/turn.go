@@ -184,33 +184,22 @@ func (s *Server) newRelay(h holder, over string, v6 bool, port uint16) (*relay, 
 		return nil, err
 	}
 	r.sess = sess
-	// A port of the range may be in use by another program: it is put back last.
-	for tries := 0; ; tries++ {
-		p := port
-		if t, kept := s.reserved.LoadAndDelete(p); kept { // taken already
-			t.(*time.Timer).Stop()
-			err = nil
-		} else if p != 0 {
-			err = s.ports.takeThis(p)
-		} else {
-			p, err = s.ports.take()
-		}
-		if err != nil {
-			break
-		}
+	p, sock, err := s.relayPort(port, bind)
+	if err == nil {
 		r.local = netip.AddrPortFrom(bind, p)
 		r.addr = netip.AddrPortFrom(shown, p)
-		if err = r.openSocket(r.local, s.pollers[int(p)%len(s.pollers)]); err == nil {
-			if why := sess.reason.Load(); why != nil { // ended meanwhile
-				err = errors.New("proxy: the session is over: " + *why)
-				r.close()
-				break
+		if err = r.useSocket(sock, s.pollers[int(p)%len(s.pollers)]); err == nil {
+			r.mu.Lock()
+			r.ready = true
+			over := r.closed
+			r.mu.Unlock()
+			if !over {
+				return r, nil
 			}
-			return r, nil
-		}
-		s.ports.give(p)
-		if port != 0 || tries >= s.cfg.RelayPorts.Len() || tries >= 64 {
-			break
+			r.release()
+			err = errors.New("proxy: the session is over before it began")
+		} else {
+			s.ports.give(p)
 		}
 	}
 	r.mu.Lock()
@@ -222,29 +211,11 @@ func (s *Server) newRelay(h holder, over string, v6 bool, port uint16) (*relay, 
 
 // evenPort finds a port that is even; it is asked for again by its number.
 func (s *Server) evenPort() (uint16, error) {
-	var odd []uint16
-	defer func() {
-		for _, p := range odd {
-			s.ports.give(p)
-		}
-	}()
-	for {
-		p, err := s.ports.take()
-		if err != nil {
-			return 0, err
-		}
-		if next := p + 1; p%2 == 0 && s.ports.takeThis(next) == nil {
-			s.ports.give(p)
-			// Kept for the RESERVATION-TOKEN that may follow (RFC 8656, Section 7.2).
-			s.reserved.Store(next, time.AfterFunc(30*time.Second, func() {
-				if _, ok := s.reserved.LoadAndDelete(next); ok {
-					s.ports.give(next)
-				}
-			}))
-			return p, nil
-		}
-		odd = append(odd, p)
+	at := s.cfg.RelayBind4
+	if !at.IsValid() {
+		at = s.cfg.RelayBind6
 	}
+	return s.pairs.find(at)
 }
 
 // events keeps the relays in step with pion/turn's allocations.

@@ -159,31 +159,45 @@ type relaySocket struct {
 	p  *poller
 }
 
-// openRelaySocket binds a socket to an address.
-func (r *relay) openSocket(a netip.AddrPort, p *poller) error {
-	s := &r.sock
-	s.v6, s.p, s.fd = a.Addr().Is6(), p, -1
+// boundSocket is a socket that has an address and no relay yet.
+type boundSocket struct {
+	fd int
+	v6 bool
+}
+
+func (b boundSocket) close() { unix.Close(b.fd) }
+
+// bindSocket opens a socket at an address.
+func bindSocket(a netip.AddrPort) (boundSocket, error) {
+	b := boundSocket{v6: a.Addr().Is6()}
 	family := unix.AF_INET
-	if s.v6 {
+	if b.v6 {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
+	var err error
+	if b.fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return b, os.NewSyscallError("socket", err)
 	}
-	if s.v6 {
-		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	if b.v6 {
+		unix.SetsockoptInt(b.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, relayBuffer)
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, relayBuffer)
-	name := makeSockaddr(a, s.v6)
-	if _, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&name.raw)), uintptr(name.len)); errno != 0 {
-		unix.Close(fd)
-		return os.NewSyscallError("bind", errno)
+	unix.SetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, relayBuffer)
+	unix.SetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, relayBuffer)
+	name := makeSockaddr(a, b.v6)
+	if _, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(b.fd), uintptr(unsafe.Pointer(&name.raw)), uintptr(name.len)); errno != 0 {
+		b.close()
+		return b, os.NewSyscallError("bind", errno)
 	}
-	s.fd = fd
-	if err := p.add(fd, source{relay: r}); err != nil {
-		unix.Close(fd)
+	return b, nil
+}
+
+// useSocket gives a relay its socket, or closes it. What came before the relay was there
+// is nobody's.
+func (r *relay) useSocket(b boundSocket, p *poller) error {
+	s := &r.sock
+	s.v6, s.p, s.fd = b.v6, p, b.fd
+	if err := p.add(b.fd, source{relay: r}); err != nil {
+		b.close()
 		s.fd = -1
 		return err
 	}

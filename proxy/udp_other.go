@@ -46,18 +46,30 @@ type relaySocket struct {
 	v6   bool
 }
 
-func (r *relay) openSocket(a netip.AddrPort, _ *poller) error {
+// boundSocket is a socket that has an address and no relay yet.
+type boundSocket struct {
+	conn *net.UDPConn
+	v6   bool
+}
+
+func (b boundSocket) close() { b.conn.Close() }
+
+func bindSocket(a netip.AddrPort) (boundSocket, error) {
 	network := "udp4"
 	if a.Addr().Is6() {
 		network = "udp6"
 	}
 	c, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(a))
 	if err != nil {
-		return err
+		return boundSocket{}, err
 	}
 	c.SetReadBuffer(relayBuffer)
 	c.SetWriteBuffer(relayBuffer)
-	r.sock = relaySocket{c, a.Addr().Is6()}
+	return boundSocket{c, a.Addr().Is6()}, nil
+}
+
+func (r *relay) useSocket(b boundSocket, _ *poller) error {
+	r.sock = relaySocket(b)
 	return nil
 }
 

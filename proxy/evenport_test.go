@@ -1,0 +1,199 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
+)
+
+// rawTURN is a client that says what pion's does not.
+type rawTURN struct {
+	net.Conn
+	user, realm, nonce string
+	key                stun.MessageIntegrity
+}
+
+func (l *lab) rawTURN(user, password string) *rawTURN {
+	l.Helper()
+	c, err := net.Dial("udp", l.at("edge", "udp").String())
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() { c.Close() })
+	return &rawTURN{Conn: c, user: user, realm: defaultRealm, key: stun.NewLongTermIntegrity(user, defaultRealm, password)}
+}
+
+// do sends a request and returns the answer, and the code of an error.
+func (c *rawTURN) do(t *testing.T, m stun.Method, attributes ...stun.RawAttribute) (*stun.Message, int) {
+	t.Helper()
+	for {
+		req := &stun.Message{Type: stun.NewType(m, stun.ClassRequest)}
+		rand.Read(req.TransactionID[:])
+		req.WriteHeader()
+		for _, a := range attributes {
+			req.Add(a.Type, a.Value)
+		}
+		if c.nonce != "" {
+			stun.NewUsername(c.user).AddTo(req)
+			stun.NewRealm(c.realm).AddTo(req)
+			stun.NewNonce(c.nonce).AddTo(req)
+			if err := c.key.AddTo(req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.Write(req.Raw); err != nil {
+			t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		buf := make([]byte, 1500)
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res := &stun.Message{Raw: buf[:n]}
+		if err := res.Decode(); err != nil {
+			t.Fatal(err)
+		}
+		var code stun.ErrorCodeAttribute
+		if errors.Is(code.GetFrom(res), stun.ErrAttributeNotFound) {
+			return res, 0
+		}
+		if code.Code != stun.CodeUnauthorized || c.nonce != "" {
+			return res, int(code.Code)
+		}
+		var nonce stun.Nonce
+		if err := nonce.GetFrom(res); err != nil {
+			t.Fatal(err)
+		}
+		c.nonce = nonce.String()
+	}
+}
+
+// allocate asks for a relay address over UDP.
+func (c *rawTURN) allocate(t *testing.T, attributes ...stun.RawAttribute) (relayed netip.AddrPort, token []byte, code int) {
+	t.Helper()
+	res, code := c.do(t, stun.MethodAllocate, append(attributes, stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{17, 0, 0, 0}})...)
+	if code != 0 {
+		return relayed, nil, code
+	}
+	var a stun.XORMappedAddress
+	if err := a.GetFromAs(res, stun.AttrXORRelayedAddress); err != nil {
+		t.Fatal(err)
+	}
+	token, _ = res.Get(stun.AttrReservationToken)
+	return netip.AddrPortFrom(addrOf(a.IP), uint16(a.Port)), token, 0
+}
+
+var evenAttribute = stun.RawAttribute{Type: stun.AttrEvenPort, Value: []byte{0x80}}
+
+// fourPorts are an even port of loopback and the three above it, free a moment ago.
+func fourPorts(t *testing.T) Ports {
+	t.Helper()
+	for range 1000 {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		c.Close()
+		if first%2 != 0 || first > 65000 {
+			continue
+		}
+		free := true
+		for i := range uint16(4) {
+			s, err := bindSocket(netip.AddrPortFrom(loopback, first+i))
+			if free = free && err == nil; err == nil {
+				s.close()
+			}
+		}
+		if free {
+			return Ports{first, first + 3}
+		}
+	}
+	t.Skip("no four free ports side by side")
+	return Ports{}
+}
+
+// TestEvenPort: RTP and RTCP get ports side by side, by EVEN-PORT and the token that
+// comes with it (RFC 8656, Section 7.2), also where another program has ports of the
+// range; what was kept comes back.
+func TestEvenPort(t *testing.T) {
+	t.Parallel()
+	ports := fourPorts(t)
+	l := newLab(t, func(c *Config) { c.RelayPorts = ports })
+	taken, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(ports.First) + 1})
+	if err != nil {
+		t.Skip(err)
+	}
+	defer taken.Close()
+	user, password := l.credentials(1, 0)
+	rtp, token, code := l.rawTURN(user, password).allocate(t, evenAttribute)
+	if code != 0 || rtp.Port() != ports.First+2 || len(token) != 8 {
+		t.Fatalf("EVEN-PORT: error %d, %v, token of %d bytes; want port %d", code, rtp, len(token), ports.First+2)
+	}
+	if c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(ports.Last)}); err == nil {
+		c.Close()
+		t.Error("another program gets hold of the port that is kept")
+	}
+	if _, _, code := l.rawTURN(user, password).allocate(t, evenAttribute); code != 508 {
+		t.Errorf("a second pair: error %d, want 508: there is none", code)
+	}
+	if _, _, code := l.rawTURN(user, password).allocate(t, stun.RawAttribute{Type: stun.AttrReservationToken, Value: []byte("notatokn")}); code != 508 {
+		t.Errorf("another token: error %d, want 508", code)
+	}
+	second := l.rawTURN(user, password)
+	rtcp, _, code := second.allocate(t, stun.RawAttribute{Type: stun.AttrReservationToken, Value: token})
+	if code != 0 || rtcp.Port() != rtp.Port()+1 {
+		t.Fatalf("RESERVATION-TOKEN: error %d, %v; want port %d", code, rtcp, rtp.Port()+1)
+	}
+	if _, _, code := l.rawTURN(user, password).allocate(t, stun.RawAttribute{Type: stun.AttrReservationToken, Value: token}); code != 508 {
+		t.Errorf("a token that was used: error %d, want 508", code)
+	}
+	if _, _, code := second.allocate(t); code != 437 {
+		t.Errorf("a five-tuple that has an allocation: error %d, want 437", code)
+	}
+	if free := l.ports.left(); free != 2 {
+		t.Errorf("%d ports of four are free, want 2", free)
+	}
+	l.Close()
+	if free := l.ports.left(); free != 4 {
+		t.Errorf("%d ports of four are free after the end", free)
+	}
+}
+
+// TestPairs: a pair that nobody takes comes back, and only some of the range is kept at
+// a time.
+func TestPairs(t *testing.T) {
+	t.Parallel()
+	ports := newPortList(Ports{61000, 61063})
+	p := newPairs(ports, 64)
+	var found []uint16
+	for {
+		port, err := p.find(loopback)
+		if err != nil {
+			break
+		}
+		found = append(found, port)
+	}
+	if len(found) == 0 || len(found) > 8 {
+		t.Fatalf("%d pairs of 64 ports are kept, want at most 8", len(found))
+	}
+	sock, ok := p.take(found[0], loopback)
+	if !ok {
+		t.Fatal("a port that is kept is not handed over")
+	}
+	if _, ok := p.take(found[0], loopback); ok {
+		t.Error("it is handed over twice")
+	}
+	sock.close()
+	ports.give(found[0])
+	p.close()
+	if ports.left() != 64 {
+		t.Errorf("%d ports of 64 are free", ports.left())
+	}
+}
