@@ -124,31 +124,42 @@ func (f *follower) shut() {
 	f.drop()
 }
 
-// watch waits for changes of channels, by whomever, and wakes their followers.
+// watch waits for changes of channels, by whomever, and wakes their followers. It does
+// not ask for all there ever was: there may be a million channels. What followers
+// missed before it listened they read again.
 func (r *Ring) watch(ctx context.Context) {
 	var after uint64
-	for ctx.Err() == nil {
-		if after == 0 { // what was before, the followers look up: a large ring is not gone through
-			if _, rev, err := r.store.List(ctx, headerKey); err == nil {
-				after = rev
+	for known := false; ctx.Err() == nil; {
+		if !known {
+			if rev, err := r.revision(ctx); err == nil {
+				after, known = rev, true
 				r.changedAll()
 			}
 		}
-		for ev, err := range r.store.Watch(ctx, channelPrefix, after) {
-			if errors.Is(err, ErrCompacted) {
-				after = 0
+		if known {
+			for ev, err := range r.store.Watch(ctx, channelPrefix, after) {
+				if err != nil {
+					known = !errors.Is(err, ErrCompacted)
+					break
+				}
+				after = max(after, ev.Rev)
+				r.changed(ev.Key[len(channelPrefix):])
 			}
-			if err != nil {
-				break
-			}
-			after = max(after, ev.Rev)
-			r.changed(ev.Key[len(channelPrefix):])
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryEvery):
 		}
 	}
+}
+
+// revision is the store's, as cheaply as it tells.
+func (r *Ring) revision(ctx context.Context) (uint64, error) {
+	if s, ok := r.store.(Revisioner); ok {
+		return s.Revision(ctx)
+	}
+	_, rev, err := r.store.List(ctx, headerKey)
+	return rev, err
 }
 
 // changed tells a channel's follower that its record changed.

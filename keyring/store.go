@@ -89,6 +89,11 @@ type Fencer interface {
 	CASFenced(ctx context.Context, key string, value []byte, rev uint64, fence string, at uint64) (uint64, error)
 }
 
+// Revisioner is a [Store] that tells its revision without listing anything.
+type Revisioner interface {
+	Revision(ctx context.Context) (uint64, error)
+}
+
 // Scrubber is a [Store] that can overwrite what it no longer needs. A Ring calls
 // Scrub after an epoch was forgotten.
 type Scrubber interface {

@@ -5,7 +5,10 @@
 // another one out for longer than an operation takes. Whatever is acknowledged
 // was synced to disk. Before anything is read, the file's pages are checked: a
 // truncated or altered file is refused with [keyring.ErrDamaged], is not
-// written to, and is never taken for an empty one.
+// written to, and is never taken for an empty one. Of a file of more than 2 MiB those
+// pages are checked that lead to what is read; all of them before a process first
+// writes to it, and whenever "not found" is to be said. So a ring of a million channels
+// opens in a moment.
 //
 // What the file cannot tell: that it was replaced as a whole by an older copy of
 // itself. A running [keyring.Ring] notices, by [keyring.ErrRollback], that a
@@ -34,6 +37,9 @@ const (
 	pageSize = 4096
 	// maxFile bounds a file in bytes: it is checked page by page.
 	maxFile = 1 << 30
+	// lazyFrom is the number of pages from which on not all of them are looked at
+	// before each operation: 2 MiB, some thousand channels.
+	lazyFrom = 512
 
 	busyAfter = 5 * time.Second
 	pollEvery = 250 * time.Millisecond
@@ -51,9 +57,13 @@ type Store struct {
 	path   string
 	noSync bool          // tests take the fsync away
 	busy   time.Duration // how long to wait for other processes
+	lazy   uint64        // lazyFrom
 	turn   chan struct{} // one operation at a time; holds one token
 
-	kept *handle // of an exclusive store; used with the token
+	// Used with the token:
+	kept   *handle // of an exclusive store
+	sound  bool    // all pages of a large file were looked at once: it may be written
+	proven uint64  // the transaction at which all records of a large file were there; 0 for none
 
 	mu      sync.Mutex
 	closed  bool
@@ -61,9 +71,10 @@ type Store struct {
 }
 
 var (
-	_ keyring.Store    = (*Store)(nil)
-	_ keyring.Scrubber = (*Store)(nil)
-	_ keyring.Fencer   = (*Store)(nil)
+	_ keyring.Store      = (*Store)(nil)
+	_ keyring.Scrubber   = (*Store)(nil)
+	_ keyring.Fencer     = (*Store)(nil)
+	_ keyring.Revisioner = (*Store)(nil)
 )
 
 // Create makes an empty store at path, mode 0600. An existing file is an error
@@ -74,7 +85,11 @@ func Create(path string, o Options) (*Store, error) { return open(path, o, true,
 func Open(path string, o Options) (*Store, error) { return open(path, o, false, false) }
 
 func open(path string, o Options, create, noSync bool) (*Store, error) {
-	s := &Store{path: path, noSync: noSync, busy: busyAfter, turn: make(chan struct{}, 1), changed: make(chan struct{})}
+	return openLazy(path, o, create, noSync, lazyFrom)
+}
+
+func openLazy(path string, o Options, create, noSync bool, lazy uint64) (*Store, error) {
+	s := &Store{path: path, noSync: noSync, busy: busyAfter, lazy: lazy, turn: make(chan struct{}, 1), changed: make(chan struct{})}
 	s.turn <- struct{}{}
 	var h *handle
 	err := guard(func() (err error) {
@@ -84,10 +99,18 @@ func open(path string, o Options, create, noSync bool) (*Store, error) {
 			}
 			return err
 		}
-		if h, err = s.wait(context.Background(), !o.Exclusive); err == nil {
-			err = h.db.View(func(tx *bbolt.Tx) error { _, err := scan(tx); return err })
+		if h, err = s.wait(context.Background(), !o.Exclusive); err != nil {
+			return err
 		}
-		return err
+		return h.db.View(func(tx *bbolt.Tx) error {
+			v := &view{Tx: tx, h: h, s: s}
+			if h.tree == nil {
+				_, err := scan(v)
+				return err
+			}
+			_, err := v.state()
+			return err
+		})
 	})
 	if err != nil {
 		if h != nil {
@@ -106,15 +129,17 @@ func open(path string, o Options, create, noSync bool) (*Store, error) {
 type handle struct {
 	db   *bbolt.DB
 	file *os.File
-	free []uint64 // pages that hold nothing
+	tree *tree    // of a large file: its pages are looked at as they are read
+	free []uint64 // pages that hold nothing; of a large file nil until all pages were looked at
 }
 
 var errPanic = errors.New("inconsistent pages")
 
-// close unlocks the file. After a panic, bbolt's own locks may be held: then
-// only the file is closed, which is what unlocks it.
+// close unlocks the file. After a panic, bbolt's own locks may be held: then it is
+// unlocked and closed behind bbolt's back.
 func (h *handle) close(why error) error {
 	if h.db == nil || errors.Is(why, errPanic) {
+		unlock(h.file)
 		return h.file.Close()
 	}
 	return h.db.Close()
@@ -161,7 +186,7 @@ func (s *Store) attach(flags int, readOnly bool) (*handle, error) {
 		}
 		h.db.AllocSize = 0 // the file ends where its pages do, so that one that was cut shows
 		if flags&os.O_CREATE == 0 {
-			h.free, err = s.checkFile(h.file)
+			err = s.look(h)
 		}
 		return err
 	})
@@ -171,12 +196,27 @@ func (s *Store) attach(flags int, readOnly bool) (*handle, error) {
 	if h.db != nil && !errors.Is(err, errPanic) {
 		h.db.Close()
 	} else if h.file != nil {
+		unlock(h.file)
 		h.file.Close() // a second time at worst
 	}
 	return nil, err
 }
 
-func (s *Store) checkFile(f *os.File) (free []uint64, err error) {
+// look checks all pages of a file, or, if it is large, as many as tell that much.
+func (s *Store) look(h *handle) error {
+	t, err := s.readTree(h.file)
+	if err != nil {
+		return err
+	}
+	if h.tree, h.free = nil, nil; t.high > s.lazy {
+		h.tree = t
+		return nil
+	}
+	h.free, err = t.check()
+	return err
+}
+
+func (s *Store) readTree(f *os.File) (*tree, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -185,7 +225,7 @@ func (s *Store) checkFile(f *os.File) (free []uint64, err error) {
 	if s.noSync { // a control of the tests, of which bbolt does not set the size
 		size = maxFile
 	}
-	return check(f, size)
+	return readTree(f, size)
 }
 
 func checkSize(f *os.File) error {
@@ -257,12 +297,29 @@ func (s *Store) do(ctx context.Context, readOnly bool, work func(*handle) error)
 	}
 	h := s.kept
 	if h == nil {
+		// bbolt reads the list of free pages before anybody can look at it.
+		if err := s.lookFirst(ctx, readOnly); err != nil {
+			return s.wrap(err)
+		}
 		var err error
 		if h, err = s.wait(ctx, readOnly); err != nil {
 			return s.wrap(err)
 		}
 	}
-	err := guard(func() error { return work(h) })
+	err := guard(func() error {
+		if h.tree != nil && s.kept != nil { // it was written since
+			if err := s.look(h); err != nil {
+				return err
+			}
+		}
+		if h.tree != nil && !readOnly && !s.sound {
+			if _, err := h.tree.check(); err != nil {
+				return err
+			}
+			s.sound = true
+		}
+		return work(h)
+	})
 	if s.kept == nil {
 		if closed := h.close(err); err == nil && closed != nil {
 			err = closed
@@ -280,12 +337,47 @@ func (s *Store) do(ctx context.Context, readOnly bool, work func(*handle) error)
 	return s.wrap(err)
 }
 
-func (s *Store) view(ctx context.Context, work func(*bbolt.Tx) error) error {
-	return s.do(ctx, true, func(h *handle) error { return h.db.View(work) })
+// lookFirst looks at all pages of a large file once, before it is opened for writing.
+func (s *Store) lookFirst(ctx context.Context, readOnly bool) error {
+	if readOnly || s.sound {
+		return nil
+	}
+	if info, err := os.Stat(s.path); err != nil || uint64(info.Size()) <= s.lazy*pageSize {
+		return err
+	}
+	h, err := s.wait(ctx, true)
+	if err != nil {
+		return err
+	}
+	err = guard(func() error {
+		if h.tree == nil { // all were looked at, and are each time
+			return nil
+		}
+		_, err := h.tree.check()
+		s.sound = err == nil
+		return err
+	})
+	return errors.Join(err, h.close(err))
 }
 
-func (s *Store) update(ctx context.Context, work func(*bbolt.Tx) error) error {
-	return s.do(ctx, false, func(h *handle) error { return h.db.Update(work) })
+func (s *Store) view(ctx context.Context, work func(*view) error) error {
+	return s.do(ctx, true, func(h *handle) error {
+		return h.db.View(func(tx *bbolt.Tx) error { return work(&view{tx, h, s}) })
+	})
+}
+
+func (s *Store) update(ctx context.Context, work func(*view) error) error {
+	return s.do(ctx, false, func(h *handle) error {
+		err := h.db.Update(func(tx *bbolt.Tx) error { return work(&view{tx, h, s}) })
+		if h.tree == nil || err != nil {
+			return err
+		}
+		// What was there before is there still: this transaction looked after itself.
+		if s.proven == h.tree.txid {
+			s.proven++
+		}
+		return nil
+	})
 }
 
 // tell wakes the watchers in this process.
@@ -325,9 +417,12 @@ func (s *Store) Close() error {
 func (s *Store) Scrub(ctx context.Context) error {
 	return s.do(ctx, false, func(h *handle) error {
 		free := h.free
-		if s.kept != nil { // it was checked long ago
-			var err error
-			if free, err = s.checkFile(h.file); err != nil {
+		if s.kept != nil || h.tree != nil { // it was checked long ago, or not yet
+			t, err := s.readTree(h.file)
+			if err != nil {
+				return err
+			}
+			if free, err = t.check(); err != nil {
 				return err
 			}
 		}

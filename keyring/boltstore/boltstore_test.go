@@ -29,3 +29,11 @@ func TestStore(t *testing.T) {
 		return func() (keyring.Store, error) { return boltstore.Open(path, boltstore.Options{}) }
 	})
 }
+
+// TestStoreLazily: the promises hold for a file whose pages are looked at as they are read.
+func TestStoreLazily(t *testing.T) {
+	keyringtest.TestStore(t, func(t testing.TB) keyringtest.Opener {
+		path := newStore(t, t.TempDir())
+		return func() (keyring.Store, error) { return boltstore.OpenLazily(path, boltstore.Options{}) }
+	})
+}

@@ -96,10 +96,56 @@ func secrets(ctx context.Context, dir string, write bool) (string, error) {
 	return out.String(), nil
 }
 
+// secretsLazily is secrets of a store whose pages are looked at as they are read.
+func secretsLazily(ctx context.Context, dir string, write bool) (string, error) {
+	s, err := boltstore.OpenLazily(filepath.Join(dir, boltstore.RingFile), boltstore.Options{})
+	if err != nil {
+		return "", err
+	}
+	r, err := keyring.Open(ctx, s, keyring.Options{KEKs: plain.KEKs})
+	if err != nil {
+		s.Close()
+		return "", err
+	}
+	defer r.Close()
+	var out strings.Builder
+	for _, name := range []string{"a", "b"} {
+		ch, err := r.Channel(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		info, err := ch.Show(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, e := range info.Epochs {
+			fmt.Fprintln(&out, info.Name, e.Number, e.State, e.Fingerprint, e.Created.UnixNano())
+		}
+	}
+	for _, name := range []string{"a", "b"} {
+		ch, err := r.Channel(ctx, name)
+		if err == nil && write {
+			_, err = ch.Stage(ctx, "")
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if _, err := r.Channel(ctx, "c"); !errors.Is(err, keyring.ErrNoChannel) {
+		return "", fmt.Errorf("a channel that is not there: %w", err)
+	}
+	return out.String(), nil
+}
+
 // TestEveryByteFlipped changes each byte of a small ring's file in several ways.
 // What comes of it is a typed error or the same secrets, never others, and never
 // a ring that seems empty.
 func TestEveryByteFlipped(t *testing.T) {
+	t.Run("looked at", func(t *testing.T) { everyByteFlipped(t, secrets) })
+	t.Run("looked at lazily", func(t *testing.T) { everyByteFlipped(t, secretsLazily) })
+}
+
+func everyByteFlipped(t *testing.T, secrets func(context.Context, string, bool) (string, error)) {
 	dir := memoryDir(t)
 	r := createRing(t, dir, "a", "b")
 	ch, err := r.Channel(t.Context(), "a")
@@ -205,6 +251,11 @@ func TestTruncated(t *testing.T) {
 // TestBigTreeFlipped flips bytes of a store with several levels of pages, where
 // pages lead to pages.
 func TestBigTreeFlipped(t *testing.T) {
+	t.Run("looked at", func(t *testing.T) { bigTreeFlipped(t, boltstore.Open) })
+	t.Run("looked at lazily", func(t *testing.T) { bigTreeFlipped(t, boltstore.OpenLazily) })
+}
+
+func bigTreeFlipped(t *testing.T, open func(string, boltstore.Options) (*boltstore.Store, error)) {
 	path := newStore(t, memoryDir(t))
 	s, err := boltstore.Open(path, boltstore.Options{Exclusive: true})
 	if err != nil {
@@ -234,7 +285,7 @@ func TestBigTreeFlipped(t *testing.T) {
 			t.Fatal(err)
 		}
 		found, err := func() (int, error) {
-			s, err := boltstore.Open(path, boltstore.Options{})
+			s, err := open(path, boltstore.Options{})
 			if err != nil {
 				return 0, err
 			}

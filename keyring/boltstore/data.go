@@ -7,10 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
-	"os"
-	"slices"
-	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -23,22 +19,25 @@ import (
 //	kv     key → BE64(revision) ‖ sum ‖ value
 //	dead   BE64(revision) → key: the newest deletions
 //	taken  set → bucket of member → ""
+//	recent BE64(revision) → key: the newest changes, so that who was here before need not read all keys
 //	state  "state" → BE64(revision) ‖ BE64(number of keys) ‖ XOR of their sums ‖ BE64(compacted) ‖ sum of the 32 bytes before
 //
 // A sum is the first 8 bytes of SHA-256(BE16(length of key) ‖ key ‖ BE64(revision) ‖ value).
 // Records are authenticated by the ring; the sums are there so that accidents
 // are noticed that make a record disappear.
 var (
-	bucketKV    = []byte("kv")
-	bucketDead  = []byte("dead")
-	bucketTaken = []byte("taken")
-	bucketState = []byte("state")
-	keyState    = []byte("state")
+	bucketKV     = []byte("kv")
+	bucketDead   = []byte("dead")
+	bucketTaken  = []byte("taken")
+	bucketState  = []byte("state")
+	bucketRecent = []byte("recent")
+	keyState     = []byte("state")
 )
 
 const (
 	entryHead = 16
 	maxDead   = 1024 // deletions that a Watch can still hear of
+	maxRecent = 4096 // changes that a Watch finds without reading all keys
 )
 
 type fileState struct {
@@ -63,7 +62,7 @@ func (s *fileState) encode() []byte {
 }
 
 func initialise(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{bucketKV, bucketDead, bucketTaken, bucketState} {
+	for _, name := range [][]byte{bucketKV, bucketDead, bucketTaken, bucketState, bucketRecent} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
@@ -77,24 +76,6 @@ func saveState(tx *bbolt.Tx, s *fileState) error {
 
 func damaged(what string) error { return fmt.Errorf("%s: %w", what, keyring.ErrDamaged) }
 
-// readState also checks that the buckets are there.
-func readState(tx *bbolt.Tx) (*fileState, error) {
-	for _, name := range [][]byte{bucketKV, bucketDead, bucketTaken, bucketState} {
-		if tx.Bucket(name) == nil {
-			return nil, damaged("a part is missing")
-		}
-	}
-	b := tx.Bucket(bucketState).Get(keyState)
-	if len(b) != 40 || binary.BigEndian.Uint64(b[32:]) != sum(keyState, 0, b[:32]) {
-		return nil, damaged("its state is altered")
-	}
-	var v [4]uint64
-	for i := range v {
-		v[i] = binary.BigEndian.Uint64(b[8*i:])
-	}
-	return &fileState{v[0], v[1], v[2], v[3]}, nil
-}
-
 // entry takes a stored value apart. What it returns belongs to the transaction.
 func entry(key, stored []byte) (value []byte, rev, s uint64, err error) {
 	if len(stored) < entryHead {
@@ -105,45 +86,6 @@ func entry(key, stored []byte) (value []byte, rev, s uint64, err error) {
 		return nil, 0, 0, damaged("a record is altered")
 	}
 	return value, rev, s, nil
-}
-
-// scan reads every record and checks that none is missing: only after it may
-// "not found" be said.
-func scan(tx *bbolt.Tx) (*fileState, error) {
-	st, err := readState(tx)
-	if err != nil {
-		return nil, err
-	}
-	var count, xor uint64
-	c := tx.Bucket(bucketKV).Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		_, rev, s, err := entry(k, v)
-		if err != nil {
-			return nil, err
-		}
-		if rev > st.rev {
-			return nil, damaged("a record is newer than the file")
-		}
-		count++
-		xor ^= s
-	}
-	if count != st.count || xor != st.xor {
-		return nil, damaged("a record is missing or was put there")
-	}
-	return st, nil
-}
-
-// find returns the record under key; rev is 0 if there is none, for certain.
-func find(tx *bbolt.Tx, key string) (value []byte, rev, s uint64, err error) {
-	if _, err := readState(tx); err != nil {
-		return nil, 0, 0, err
-	}
-	stored := tx.Bucket(bucketKV).Get([]byte(key))
-	if stored == nil {
-		_, err := scan(tx)
-		return nil, 0, 0, err
-	}
-	return entry([]byte(key), stored)
 }
 
 func checkNames(names ...string) error {
@@ -160,8 +102,8 @@ func (s *Store) Get(ctx context.Context, key string) (e keyring.Entry, err error
 	if err := checkNames(key); err != nil {
 		return e, err
 	}
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		value, rev, _, err := find(tx, key)
+	err = s.view(ctx, func(v *view) error {
+		value, rev, _, err := v.find(key)
 		if err != nil {
 			return err
 		}
@@ -176,7 +118,7 @@ func (s *Store) Get(ctx context.Context, key string) (e keyring.Entry, err error
 
 // CAS implements [keyring.Store].
 func (s *Store) CAS(ctx context.Context, key string, value []byte, rev uint64) (uint64, error) {
-	return s.cas(ctx, key, value, rev, func(*bbolt.Tx) error { return nil })
+	return s.cas(ctx, key, value, rev, func(*view) error { return nil })
 }
 
 // CASFenced implements [keyring.Fencer].
@@ -184,8 +126,8 @@ func (s *Store) CASFenced(ctx context.Context, key string, value []byte, rev uin
 	if err := checkNames(fence); err != nil {
 		return 0, err
 	}
-	return s.cas(ctx, key, value, rev, func(tx *bbolt.Tx) error {
-		_, now, _, err := find(tx, fence)
+	return s.cas(ctx, key, value, rev, func(v *view) error {
+		_, now, _, err := v.find(fence)
 		if err == nil && now != at {
 			err = keyring.ErrFenced
 		}
@@ -194,7 +136,7 @@ func (s *Store) CASFenced(ctx context.Context, key string, value []byte, rev uin
 }
 
 // cas is CAS under one more condition.
-func (s *Store) cas(ctx context.Context, key string, value []byte, rev uint64, holds func(*bbolt.Tx) error) (uint64, error) {
+func (s *Store) cas(ctx context.Context, key string, value []byte, rev uint64, holds func(*view) error) (uint64, error) {
 	if err := checkNames(key); err != nil {
 		return 0, err
 	}
@@ -202,18 +144,18 @@ func (s *Store) cas(ctx context.Context, key string, value []byte, rev uint64, h
 		return 0, keyring.ErrTooLarge
 	}
 	var next uint64
-	err := s.update(ctx, func(tx *bbolt.Tx) error {
-		_, old, oldSum, err := find(tx, key)
+	err := s.update(ctx, func(v *view) error {
+		_, old, oldSum, err := v.find(key)
 		if err != nil {
 			return err
 		}
 		if old != rev {
 			return keyring.ErrConflict
 		}
-		if err := holds(tx); err != nil {
+		if err := holds(v); err != nil {
 			return err
 		}
-		st, err := readState(tx)
+		st, err := v.state()
 		if err != nil {
 			return err
 		}
@@ -226,10 +168,10 @@ func (s *Store) cas(ctx context.Context, key string, value []byte, rev uint64, h
 		st.xor ^= oldSum ^ new
 		stored := binary.BigEndian.AppendUint64(make([]byte, 0, entryHead+len(value)), next)
 		stored = append(binary.BigEndian.AppendUint64(stored, new), value...)
-		if err := tx.Bucket(bucketKV).Put([]byte(key), stored); err != nil {
+		if err := errors.Join(v.Bucket(bucketKV).Put([]byte(key), stored), v.changed(next, key)); err != nil {
 			return err
 		}
-		return saveState(tx, st)
+		return saveState(v.Tx, st)
 	})
 	if err != nil {
 		return 0, err
@@ -242,25 +184,25 @@ func (s *Store) Delete(ctx context.Context, key string, rev uint64) error {
 	if err := checkNames(key); err != nil {
 		return err
 	}
-	return s.update(ctx, func(tx *bbolt.Tx) error {
-		_, old, oldSum, err := find(tx, key)
+	return s.update(ctx, func(v *view) error {
+		_, old, oldSum, err := v.find(key)
 		if err != nil {
 			return err
 		}
 		if rev == 0 || old != rev {
 			return keyring.ErrConflict
 		}
-		st, err := readState(tx)
+		st, err := v.state()
 		if err != nil {
 			return err
 		}
 		st.rev++
 		st.count--
 		st.xor ^= oldSum
-		if err := tx.Bucket(bucketKV).Delete([]byte(key)); err != nil {
+		if err := errors.Join(v.Bucket(bucketKV).Delete([]byte(key)), v.changed(st.rev, key)); err != nil {
 			return err
 		}
-		dead := tx.Bucket(bucketDead)
+		dead := v.Bucket(bucketDead)
 		if err := dead.Put(binary.BigEndian.AppendUint64(nil, st.rev), []byte(key)); err != nil {
 			return err
 		}
@@ -275,7 +217,7 @@ func (s *Store) Delete(ctx context.Context, key string, rev uint64) error {
 				return err
 			}
 		}
-		return saveState(tx, st)
+		return saveState(v.Tx, st)
 	})
 }
 
@@ -284,11 +226,16 @@ func (s *Store) Take(ctx context.Context, set, member string) error {
 	if err := checkNames(set, member); err != nil {
 		return err
 	}
-	return s.update(ctx, func(tx *bbolt.Tx) error {
-		if _, err := readState(tx); err != nil {
+	return s.update(ctx, func(v *view) error {
+		if _, err := v.state(); err != nil {
 			return err
 		}
-		b, err := tx.Bucket(bucketTaken).CreateBucketIfNotExists([]byte(set))
+		if v.h.tree != nil { // the pages that the write goes through
+			if _, err := v.h.tree.find(bucketTaken, []byte(set), []byte(member)); err != nil {
+				return err
+			}
+		}
+		b, err := v.Bucket(bucketTaken).CreateBucketIfNotExists([]byte(set))
 		if err != nil {
 			return err
 		}
@@ -304,11 +251,23 @@ func (s *Store) Drop(ctx context.Context, set string) error {
 	if err := checkNames(set); err != nil {
 		return err
 	}
-	return s.update(ctx, func(tx *bbolt.Tx) error {
-		if _, err := readState(tx); err != nil {
+	// To sync what changes nothing would cost as much as a rotation.
+	var there bool
+	err := s.view(ctx, func(v *view) error {
+		_, err := v.state()
+		if err == nil {
+			there, err = v.has(bucketTaken, []byte(set))
+		}
+		return err
+	})
+	if err != nil || !there {
+		return err
+	}
+	return s.update(ctx, func(v *view) error {
+		if _, err := v.state(); err != nil {
 			return err
 		}
-		err := tx.Bucket(bucketTaken).DeleteBucket([]byte(set))
+		err := v.Bucket(bucketTaken).DeleteBucket([]byte(set))
 		if errors.Is(err, berrors.ErrBucketNotFound) {
 			return nil
 		}
@@ -321,15 +280,18 @@ func (s *Store) List(ctx context.Context, prefix string) (out []keyring.Entry, r
 	if len(prefix) > keyring.MaxKey {
 		return nil, 0, keyring.ErrTooLarge
 	}
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		st, err := scan(tx)
+	err = s.view(ctx, func(v *view) error {
+		st, err := v.state()
 		if err != nil {
 			return err
 		}
+		if err := v.prove(); err != nil {
+			return err
+		}
 		rev = st.rev
-		c := tx.Bucket(bucketKV).Cursor()
-		for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
-			value, rev, _, err := entry(k, v)
+		c := v.Bucket(bucketKV).Cursor()
+		for k, stored := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, stored = c.Next() {
+			value, rev, _, err := entry(k, stored)
 			if err != nil {
 				return err
 			}
@@ -341,86 +303,4 @@ func (s *Store) List(ctx context.Context, prefix string) (out []keyring.Entry, r
 		return nil, 0, err
 	}
 	return out, rev, nil
-}
-
-// since returns what changed after a revision, in the order of revisions, and
-// the file's revision.
-func (s *Store) since(ctx context.Context, prefix string, after uint64) (events []keyring.Event, rev uint64, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		st, err := readState(tx)
-		if err != nil {
-			return err
-		}
-		rev = st.rev
-		if after > 0 && after < st.compacted {
-			return keyring.ErrCompacted
-		}
-		if after >= st.rev {
-			return nil
-		}
-		c := tx.Bucket(bucketKV).Cursor()
-		for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
-			if len(v) < entryHead {
-				return damaged("a record is cut")
-			}
-			if rev := binary.BigEndian.Uint64(v); rev > after {
-				events = append(events, keyring.Event{Key: string(k), Rev: rev})
-			}
-		}
-		d := tx.Bucket(bucketDead).Cursor()
-		for k, v := d.Seek(binary.BigEndian.AppendUint64(nil, after+1)); len(k) == 8; k, v = d.Next() {
-			if bytes.HasPrefix(v, []byte(prefix)) && tx.Bucket(bucketKV).Get(v) == nil {
-				events = append(events, keyring.Event{Key: string(v), Rev: binary.BigEndian.Uint64(k), Deleted: true})
-			}
-		}
-		return nil
-	})
-	slices.SortFunc(events, func(a, b keyring.Event) int { return int(int64(a.Rev - b.Rev)) })
-	return events, rev, err
-}
-
-// Watch implements [keyring.Store]. What this process changes is seen at once;
-// for what others change, the file's time and size are looked at four times a second.
-func (s *Store) Watch(ctx context.Context, prefix string, after uint64) iter.Seq2[keyring.Event, error] {
-	return func(yield func(keyring.Event, error) bool) {
-		if len(prefix) > keyring.MaxKey {
-			yield(keyring.Event{}, keyring.ErrTooLarge)
-			return
-		}
-		tick := time.NewTicker(pollEvery)
-		defer tick.Stop()
-		var seen os.FileInfo
-		var read time.Time // when the file was last read
-		for ctx.Err() == nil {
-			s.mu.Lock()
-			changed := s.changed
-			s.mu.Unlock()
-			info, err := os.Stat(s.path)
-			// A file that changed in the last second may have changed again
-			// without its time showing it.
-			if err != nil || seen == nil || !os.SameFile(seen, info) || !info.ModTime().Equal(seen.ModTime()) ||
-				info.Size() != seen.Size() || read.Sub(info.ModTime()) < time.Second {
-				seen, read = info, time.Now()
-				events, rev, err := s.since(ctx, prefix, after)
-				if err != nil {
-					if ctx.Err() == nil {
-						yield(keyring.Event{}, err)
-					}
-					return
-				}
-				for _, ev := range events {
-					if !yield(ev, nil) {
-						return
-					}
-				}
-				after = max(after, rev)
-			}
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-			case <-changed:
-				seen = nil
-			}
-		}
-	}
 }

@@ -22,6 +22,13 @@ import (
 const childEnv = "CHANSEAL_BOLTSTORE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(bigEnv); dir != "" {
+		if err := childBig(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if args := strings.Split(os.Getenv(childEnv), "\n"); len(args) == 2 {
 		if err := childWrite(args[0], args[1] == "nosync"); err != nil {
 			fmt.Fprintln(os.Stderr, err)

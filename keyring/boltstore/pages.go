@@ -1,10 +1,8 @@
 package boltstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"io"
 
 	"github.com/chanseal/chanseal/keyring"
@@ -14,6 +12,8 @@ import (
 // hand out pages that are in use. So the file is checked first, page by page,
 // with the lock held: both meta pages are whole, every page is reached exactly
 // once, or is free, or belongs to the free list, and all keys stand in order.
+// Of a file of more than [lazyFrom] pages only those are looked at that lead to
+// what is read (see tree), until it is first written or something is not found.
 //
 // The layout is bbolt's, version 2, in the byte order of the machine:
 //
@@ -39,10 +39,11 @@ const (
 
 var native = binary.NativeEndian
 
+// checker looks at every page of a file.
 type checker struct {
-	file io.ReaderAt
-	high uint64 // pages from here on are not in use
+	*tree
 	seen []bool // by page
+	bufs [maxDepth + 2][]byte
 }
 
 // wrong says what is wrong with the pages.
@@ -52,49 +53,21 @@ func wrong(format string, args ...any) error {
 
 // check returns the pages that hold nothing. The file has that many bytes.
 func check(file io.ReaderAt, size int64) (free []uint64, err error) {
-	c := &checker{file: file}
-	var root, freelist uint64
-	var txid [2]uint64
-	for i := range txid {
-		m := make([]byte, pageSize)
-		if _, err := file.ReadAt(m, int64(i)*pageSize); err != nil {
-			return nil, wrong("meta page %d cannot be read", i)
-		}
-		if native.Uint64(m) != uint64(i) || native.Uint16(m[8:]) != flagMeta {
-			return nil, wrong("page %d is no meta page", i)
-		}
-		b := m[pageHead:][:metaLen]
-		h := fnv.New64a()
-		h.Write(b[:56])
-		if native.Uint32(b) != 0xED0CDAED || native.Uint32(b[4:]) != 2 || native.Uint32(b[8:]) != pageSize || native.Uint64(b[56:]) != h.Sum64() {
-			return nil, wrong("meta page %d is altered", i)
-		}
-		txid[i] = native.Uint64(b[48:])
-		if txid[i]%2 != uint64(i) {
-			return nil, wrong("meta page %d is the other one's", i)
-		}
-		if i == 0 || txid[1] > txid[0] {
-			root, freelist, c.high = native.Uint64(b[16:]), native.Uint64(b[32:]), native.Uint64(b[40:])
-		}
-	}
-	// Each transaction writes the older meta page: one that fell back is damage.
-	if d := int64(txid[0] - txid[1]); d != 1 && d != -1 {
-		return nil, wrong("meta pages of transactions %d and %d", txid[0], txid[1])
-	}
-	if c.high < 4 || c.high > maxFile/pageSize {
-		return nil, wrong("a high water mark of %d pages", c.high)
-	}
-	// bbolt grows a file to one page behind those in use before it writes them, and
-	// here no further: a shorter one was cut, even if nothing that is in use is missing.
-	if c.high > 4 && uint64(size) < (c.high+1)*pageSize {
-		return nil, wrong("cut to %d bytes", size)
-	}
-	c.seen = make([]bool, c.high)
-	c.seen[0], c.seen[1] = true, true
-	if free, err = c.freeList(freelist); err != nil {
+	t, err := readTree(file, size)
+	if err != nil {
 		return nil, err
 	}
-	if err := c.walk(root, 0, nil, nil); err != nil {
+	return t.check()
+}
+
+// check looks at all pages: each is reached exactly once, or is free.
+func (t *tree) check() (free []uint64, err error) {
+	c := &checker{tree: t, seen: make([]bool, t.high)}
+	c.seen[0], c.seen[1] = true, true
+	if free, err = c.freeList(t.list); err != nil {
+		return nil, err
+	}
+	if err := c.walk(t.root, 0, nil, nil); err != nil {
 		return nil, err
 	}
 	for id, seen := range c.seen {
@@ -105,36 +78,27 @@ func check(file io.ReaderAt, size int64) (free []uint64, err error) {
 	return free, nil
 }
 
-// page reads a page that nothing else leads to, with those that continue it.
-func (c *checker) page(id uint64) ([]byte, error) {
-	if id < 2 || id >= c.high {
-		return nil, wrong("page %d of %d", id, c.high)
+// page reads a page that nothing else leads to, with those that continue it. It is
+// overwritten by the next of the same depth.
+func (c *checker) page(id uint64, depth int) ([]byte, error) {
+	if c.bufs[depth] == nil {
+		c.bufs[depth] = make([]byte, pageSize)
 	}
-	p := make([]byte, pageSize)
-	if _, err := c.file.ReadAt(p, int64(id)*pageSize); err != nil {
-		return nil, wrong("page %d cannot be read", id)
+	p, err := c.read(id, c.bufs[depth])
+	if err != nil {
+		return nil, err
 	}
-	n := uint64(native.Uint32(p[12:])) + 1
-	if native.Uint64(p) != id || n > c.high-id {
-		return nil, wrong("page %d has an altered head", id)
-	}
-	for i := id; i < id+n; i++ {
+	for i := id; i < id+uint64(len(p))/pageSize; i++ {
 		if c.seen[i] {
 			return nil, wrong("page %d is used twice", i)
 		}
 		c.seen[i] = true
 	}
-	if n > 1 {
-		p = make([]byte, n*pageSize)
-		if _, err := c.file.ReadAt(p, int64(id)*pageSize); err != nil {
-			return nil, wrong("page %d cannot be read", id)
-		}
-	}
 	return p, nil
 }
 
 func (c *checker) freeList(id uint64) ([]uint64, error) {
-	p, err := c.page(id)
+	p, err := c.page(id, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +125,7 @@ func (c *checker) walk(id uint64, depth int, min, max []byte) error {
 	if depth > maxDepth {
 		return wrong("page %d is too deep", id)
 	}
-	p, err := c.page(id)
+	p, err := c.page(id, depth)
 	if err != nil {
 		return err
 	}
@@ -170,47 +134,23 @@ func (c *checker) walk(id uint64, depth int, min, max []byte) error {
 
 // content checks a branch or leaf page, or a bucket's only page.
 func (c *checker) content(p []byte, id uint64, depth int, min, max []byte) error {
-	flags, count := native.Uint16(p[8:]), int(native.Uint16(p[10:]))
-	if flags != flagLeaf && (flags != flagBranch || count == 0) {
-		return wrong("page %d is of no kind that belongs there", id)
+	n, err := parse(p, id, min, max)
+	if err != nil {
+		return err
 	}
-	if pageHead+count*elementLen > len(p) {
-		return wrong("page %d has an altered head", id)
-	}
-	var last []byte
-	var keys [][]byte
-	for i := range count {
-		e := p[pageHead+i*elementLen:]
-		var pos, ksize, vsize uint64
-		if flags == flagLeaf {
-			pos, ksize, vsize = uint64(native.Uint32(e[4:])), uint64(native.Uint32(e[8:])), uint64(native.Uint32(e[12:]))
-		} else {
-			pos, ksize = uint64(native.Uint32(e)), uint64(native.Uint32(e[4:]))
-		}
-		if pos < uint64((count-i)*elementLen) || pos+ksize+vsize > uint64(len(e)) {
-			return wrong("page %d has an altered element", id)
-		}
-		key, value := e[pos:pos+ksize], e[pos+ksize:pos+ksize+vsize]
-		if i > 0 && bytes.Compare(last, key) >= 0 || min != nil && bytes.Compare(key, min) < 0 || max != nil && bytes.Compare(key, max) >= 0 {
-			return wrong("page %d has keys out of order", id)
-		}
-		last = key
-		keys = append(keys, key)
-		if flags == flagLeaf {
-			if err := c.leaf(native.Uint32(e), value, id, depth); err != nil {
+	for i := range n.count {
+		if n.leaf {
+			value, flags := n.value(i)
+			if err := c.leaf(flags, value, id, depth); err != nil {
 				return err
 			}
+			continue
 		}
-	}
-	if flags == flagLeaf {
-		return nil
-	}
-	for i, key := range keys {
 		next := max
-		if i+1 < len(keys) {
-			next = keys[i+1]
+		if i+1 < n.count {
+			next = n.key(i + 1)
 		}
-		if err := c.walk(native.Uint64(p[pageHead+i*elementLen+8:]), depth+1, key, next); err != nil {
+		if err := c.walk(n.child(i), depth+1, n.key(i), next); err != nil {
 			return err
 		}
 	}
