@@ -308,7 +308,7 @@ func BenchmarkRotation(b *testing.B) {
 			r.crowd(0, c.members, c.kem, each)
 			<-done
 			var took []time.Duration
-			const rounds = 15
+			const rounds = 9
 			for b.Loop() {
 				for range rounds {
 					time.Sleep(2 * time.Second) // the next epoch is staged meanwhile, and nothing else happens

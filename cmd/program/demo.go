@@ -38,6 +38,7 @@ func demoSteps() []demoStep {
 		{"rotate the channel", (*demo).rotate},
 		{"forget the first epoch", (*demo).forget},
 		{"issue a channel key, and let its holder in until the end of service", (*demo).door},
+		{"hand the keys to a member over HTTPS, and put them out", (*demo).keyServer},
 		{"go through a firewall by the cloud proxy, which cannot open a frame", (*demo).relay},
 		{"send it live, through two gateways", (*demo).live},
 		{"measure what sealing costs", (*demo).measure},
