@@ -115,7 +115,8 @@ type RestoreOptions struct {
 // Restore makes a ring from a backup, in a store that holds none. Every channel begins
 // an epoch with a fresh secret, so that nothing is ever sealed under a key that the
 // ring, or a copy of it, may have used since; a staged epoch, which others may have
-// taken into use, is destroyed. Older epochs still open.
+// taken into use, is destroyed. Older epochs still open. In channels that somebody else
+// keeps the ring opens, and seals only when it is given sender numbers again.
 //
 // Until all was read and authenticated, the store has no header, and no ring opens.
 func Restore(ctx context.Context, store Store, backup io.Reader, o Options, ro RestoreOptions) (*Ring, error) {
@@ -238,8 +239,15 @@ func (r *Ring) restoreRecord(ctx context.Context, e Entry, skip int) error {
 	return err
 }
 
-// restored begins a fresh epoch, some numbers on.
+// restored begins a fresh epoch, some numbers on. In a channel that somebody else keeps
+// this ring cannot: there it seals no more until it is given sender numbers again.
 func (s *state) restored(now time.Time, skip int) error {
+	if k := s.keeper(); k != nil {
+		k.senders = nil
+		k.serial++ // the last grant, which it may have used, is not to be taken again
+		s.more = s.more.set(fieldKeeper, k.encode())
+		return nil
+	}
 	const reason = "restored from a backup"
 	if skip == 0 {
 		skip = DefaultSkip

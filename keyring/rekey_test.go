@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyring/keyringtest"
@@ -486,6 +487,36 @@ func TestRestore(t *testing.T) {
 	}
 	_, err := keyring.Restore(ctx, keyringtest.NewMemory(), bytes.NewReader(file), words("x"), keyring.RestoreOptions{})
 	wantErr(t, err, keyring.ErrLocked)
+}
+
+// TestRestoreKept: in a channel that another ring keeps, a restored ring opens, and seals
+// only when it is granted sender numbers anew.
+func TestRestoreKept(t *testing.T) {
+	ctx := t.Context()
+	r := must(keyring.Create(ctx, keyringtest.NewMemory(), words("w")))(t)
+	defer r.Close()
+	grant := func(r *keyring.Ring, serial uint64) error {
+		_, err := r.Accept(ctx, "theirs", keyring.Acceptance{
+			Keeper: []byte("k"), Serial: serial, Senders: []keyring.SenderRange{{First: 1, Last: 1}}, Grace: 10 * time.Second,
+			Epochs: []keyring.Given{{Number: 3, State: keyring.Active, Suite: 4, Created: time.Now(), Secret: bytes.Repeat([]byte{3}, 32)}},
+		})
+		return err
+	}
+	if err := grant(r, 7); err != nil {
+		t.Fatal(err)
+	}
+	frame := seal(t, sender(t, must(r.Channel(ctx, "theirs"))(t)), "frame")
+	restored := must(keyring.Restore(ctx, keyringtest.NewMemory(), bytes.NewReader(backup(t, r)), words("w"), keyring.RestoreOptions{}))(t)
+	defer restored.Close()
+	ch := must(restored.Channel(ctx, "theirs"))(t)
+	opens(t, receiver(t, ch, keyring.ReceiverOptions{}), frame, "frame")
+	_, err := ch.Sender(ctx, 1, keyring.SenderOptions{})
+	wantErr(t, err, keyring.ErrNotGranted)
+	wantErr(t, grant(restored, 7), keyring.ErrOlder)
+	if err := grant(restored, 9); err != nil {
+		t.Fatal(err)
+	}
+	sender(t, ch)
 }
 
 // TestDamagedBackup flips, cuts and rearranges a backup: no ring comes of it.
