@@ -2,6 +2,8 @@ package rtpseal
 
 import (
 	"time"
+
+	"github.com/chanseal/chanseal/cipher"
 )
 
 // Limits bound what a [Depacketizer] and a [Receiver] keep. The zero value of a field
@@ -183,6 +185,23 @@ func (d *Depacketizer) Confirm(ssrc uint32) {
 func (d *Depacketizer) Leave(ssrc uint32) {
 	if s := d.streams[ssrc]; s != nil {
 		d.leave(s, "left")
+	}
+}
+
+// leaveSender drops and wipes all streams of which a unit's beginning is kept with a key
+// ID for which gone reports true.
+func (d *Depacketizer) leaveSender(gone func(cipher.KeyID) bool) {
+	for _, s := range d.streams {
+		for i := range s.slots {
+			f := &s.slots[i]
+			if f.data == nil || f.d&First == 0 {
+				continue
+			}
+			if h, _, err := cipher.ParseHeader(f.data[f.head+1:]); err == nil && gone(h.KID) {
+				d.leave(s, "left")
+				break
+			}
+		}
 	}
 }
 

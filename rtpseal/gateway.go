@@ -242,12 +242,15 @@ func (g *Gateway) sweep() {
 	g.kept()
 }
 
-// PutOut drops and wipes at once what is held of a sender.
+// PutOut drops and wipes at once what is held of senders for whose key ID gone reports
+// true, and tries all else that waits: what keys there are has changed.
 func (g *Gateway) PutOut(gone func(cipher.KeyID) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if o, ok := g.m.(*Opening); ok {
-		o.rx.LeaveSender(gone)
+		o.LeaveSender(gone)
+		o.Retry(time.Now(), &g.late)
+		g.flush(&g.late)
 	}
 	g.kept()
 }

@@ -13,6 +13,8 @@ type OpeningOptions struct {
 	Limits Limits
 	// Frames makes packets of whole frames (T=0); nil refuses them.
 	Frames FrameCutter
+	// Waits is that of [ReceiverOptions].
+	Waits func(kid cipher.KeyID, err error) bool
 	// Refused, which may be nil, is told of units that did not open.
 	Refused func(u *Unit, err error)
 	// Dropped, which may be nil, is told of what was given up; a keyframe is needed.
@@ -39,7 +41,7 @@ func NewOpening(o OpeningOptions) (*Opening, error) {
 		o.Refused = func(*Unit, error) {}
 	}
 	p := &Opening{o: o}
-	rx, err := NewReceiver(ReceiverOptions{Opener: o.Opener, Limits: o.Limits, Frame: p.frame, Refused: o.Refused, Dropped: o.Dropped})
+	rx, err := NewReceiver(ReceiverOptions{Opener: o.Opener, Limits: o.Limits, Frame: p.frame, Waits: o.Waits, Refused: o.Refused, Dropped: o.Dropped})
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +63,13 @@ func (p *Opening) Push(pkt []byte, now time.Time, out *Packets) error {
 func (p *Opening) Sweep(now time.Time, out *Packets) {
 	p.out = out
 	p.rx.Sweep(now)
+	p.out = nil
+}
+
+// Retry is [Receiver.Retry].
+func (p *Opening) Retry(now time.Time, out *Packets) {
+	p.out = out
+	p.rx.Retry(now)
 	p.out = nil
 }
 

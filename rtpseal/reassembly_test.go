@@ -306,6 +306,11 @@ func TestLeave(t *testing.T) {
 			r.Push(pkt, epoch)
 		}
 		r.Push(packets(t, p, sealed, 6, true, 0)[0], epoch)
+		// Of another stream only the beginning came: that shows whose it is.
+		r.Push(packets(t, packetizer(t, 6, 0, 0), sealed, 6, true, 0)[0], epoch)
+		if how == "ssrc" {
+			r.Leave(6)
+		}
 		switch how {
 		case "ssrc":
 			r.Leave(5)

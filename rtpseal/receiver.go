@@ -45,6 +45,9 @@ type ReceiverOptions struct {
 	// Frame gets each unit that opened, with its frame or payload; both are valid
 	// until it returns. Units come as they are complete.
 	Frame func(u *Unit, frame []byte)
+	// Waits, which may be nil, says whether a unit with this key ID that failed for want
+	// of a key is to wait for one: a sender that was put out is not waited for.
+	Waits func(kid cipher.KeyID, err error) bool
 	// Refused, which may be nil, is told of units that did not open.
 	Refused func(u *Unit, err error)
 	// Dropped, which may be nil, is told of what was given up; a keyframe is needed.
@@ -79,6 +82,9 @@ func NewReceiver(o ReceiverOptions) (*Receiver, error) {
 	if o.Opener == nil || o.Frame == nil {
 		return nil, errors.New("rtpseal: a Receiver needs an Opener and a Frame function")
 	}
+	if o.Waits == nil {
+		o.Waits = func(cipher.KeyID, error) bool { return true }
+	}
 	if o.Refused == nil {
 		o.Refused = func(*Unit, error) {}
 	}
@@ -101,7 +107,7 @@ func (r *Receiver) Push(pkt []byte, now time.Time) error {
 			r.retry = now.Add(retryEvery / 4) // a flood of units that never open may not cost more
 			r.again(now, func(h *held) bool { return h.unit.SSRC == u.SSRC })
 		}
-	case errors.Is(err, cipher.ErrUnknownKey) && r.hold(u, now):
+	case errors.Is(err, cipher.ErrUnknownKey) && r.hold(u, err, now):
 	default:
 		r.o.Refused(u, err)
 	}
@@ -131,14 +137,14 @@ func (r *Receiver) open(u *Unit) error {
 	return nil
 }
 
-// hold keeps a unit. It reports false if there is no room.
-func (r *Receiver) hold(u *Unit, now time.Time) bool {
+// hold keeps a unit. It reports false if there is no room, or nothing to wait for.
+func (r *Receiver) hold(u *Unit, why error, now time.Time) bool {
 	n := len(u.Head) + len(u.Sealed)
 	if len(r.held) >= r.o.Limits.Held || r.heldBytes+n > r.o.Limits.Bytes/4 {
 		return false
 	}
 	h, _, err := cipher.ParseHeader(u.Sealed)
-	if err != nil {
+	if err != nil || !r.o.Waits(h.KID, why) {
 		return false
 	}
 	for i := range r.held { // of packets that come twice one is enough
@@ -165,7 +171,7 @@ func (r *Receiver) again(now time.Time, which func(*held) bool) {
 			if !old {
 				err = r.open(&h.unit)
 			}
-			if old || err == nil || !errors.Is(err, cipher.ErrUnknownKey) {
+			if old || err == nil || !errors.Is(err, cipher.ErrUnknownKey) || !r.o.Waits(h.kid, err) {
 				r.heldBytes -= len(h.unit.Head) + len(h.unit.Sealed)
 				if err != nil {
 					r.o.Refused(&h.unit, err)
@@ -218,9 +224,10 @@ func (r *Receiver) Leave(ssrc uint32) {
 }
 
 // LeaveSender drops and wipes at once all that waits under a key ID for which gone
-// reports true, of whatever stream: that sender was put out. With them goes what is
-// incomplete of their streams.
+// reports true, of whatever stream, and what is incomplete of it: that sender was put
+// out. What other units of the stream have is dropped with it.
 func (r *Receiver) LeaveSender(gone func(cipher.KeyID) bool) {
+	r.parts.leaveSender(gone)
 	for i := range r.held {
 		if gone(r.held[i].kid) {
 			r.parts.Leave(r.held[i].unit.SSRC)

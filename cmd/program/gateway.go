@@ -16,8 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 
-	"github.com/chanseal/chanseal/cipher"
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/proxy/client"
 	"github.com/chanseal/chanseal/rtpseal"
@@ -84,7 +85,8 @@ group. RTCP goes by the port above each, or, with --rtcp-mux, by the same ports.
 
 A packet that sealing makes longer than --mtu leaves as several, and "gateway open"
 makes one of them again, with the sequence number it had. The configuration file is
-JSON, and what a stream does not say the flags say:
+JSON, and what a stream does not say the flags say (mtu, suite, rtcp_mux, per_frame and
+interface beside what is here):
 
   {"metrics": "127.0.0.1:9464", "streams": [
     {"channel": "stage", "sender": 7, "listen": "127.0.0.1:5004", "to": "192.0.2.9:6004"},
@@ -92,7 +94,7 @@ JSON, and what a stream does not say the flags say:
 
 Any flag can be set in the environment: CHANSEAL_GATEWAY_MTU for --mtu.`
 		c.Example = `  chanseal gateway seal --channel stage --sender 7 --listen 127.0.0.1:5004 --to 192.0.2.9:6004
-  chanseal gateway seal --channel stage --listen 127.0.0.1:5004 --to 239.1.2.3:6004 --metrics 127.0.0.1:9464
+  chanseal gateway seal --channel stage --listen 127.0.0.1:5004 --to 239.1.2.3:6004 --interface eth0
   chanseal gateway seal --config streams.json`
 	} else {
 		c.Use = "open --channel NAME --listen ADDRESS --to ADDRESS [flags]"
@@ -119,7 +121,7 @@ Whole frames (T=0) need --per-frame CODEC, to become packets of that codec.`
 	o.suite = p.addSuiteFlag(c, "use `SUITE` (default the channel's)")
 	f.IntVar(&o.common.MTU, "mtu", rtpseal.DefaultMTU, "send RTP packets of at most `BYTES`")
 	f.BoolVar(&o.mux, "rtcp-mux", false, "expect RTCP on the ports of RTP, and open no others")
-	f.StringVar(&o.common.Interface, "interface", "", "listen to a multicast group on interface `NAME`")
+	f.StringVar(&o.common.Interface, "interface", "", "listen to a multicast group, or send to one, on interface `NAME`")
 	f.StringVar(&o.config, "config", "", "read streams from `FILE`")
 	f.StringVar(&o.metrics, "metrics", "", "serve /metrics and /healthz at `ADDRESS`")
 	if seal {
@@ -262,6 +264,16 @@ func (p *program) gateway(c *cobra.Command, o gatewayOptions) error {
 	for _, g := range flows {
 		running.Go(func() { g.Run(ctx) })
 	}
+	if !o.seal {
+		for name, ch := range keys.channels {
+			feed, err := ch.Feed(ctx)
+			if err != nil {
+				return err
+			}
+			defer feed.Close()
+			running.Go(func() { keys.watch(ctx, name, feed, flows) })
+		}
+	}
 	p.notef("running; ctrl-c ends it")
 	running.Wait()
 	p.notef("%s in, %s out", count(stats.PacketsIn.Load(), "packet"), grouped(stats.PacketsOut.Load()))
@@ -296,6 +308,9 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		}
 		return c, err
 	}
+	// A group that is reached by a certain interface needs a socket of its own.
+	own := s.Interface != "" && opts.To.Addr().IsMulticast()
+	shared := keys.many && !own
 	leave := func() (net.PacketConn, error) {
 		if o.dialer != nil {
 			c, err := o.dialer.ListenPacket(ctx)
@@ -313,14 +328,19 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		if err != nil {
 			return nil, err
 		}
-		c.SetWriteBuffer(socketBuffer)
 		made = append(made, c)
+		c.SetWriteBuffer(socketBuffer)
+		if own {
+			if err := multicastBy(c, s.Interface, opts.To.Addr().Is4()); err != nil {
+				return nil, &failure{err: fmt.Errorf("--interface %s: %w", s.Interface, err), code: exitUsage}
+			}
+		}
 		return c, nil
 	}
 	if opts.In, err = listen(0); err != nil {
 		return nil, err
 	}
-	if keys.many {
+	if shared {
 		opts.Exchange, err = keys.exchange(opts.To.Addr().Is4(), leave)
 	} else {
 		opts.Out, err = leave()
@@ -332,7 +352,7 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		if opts.ControlIn, err = listen(1); err != nil {
 			return nil, hinted(err, "RTCP has the port above; if it comes on the same one: --rtcp-mux")
 		}
-		if !keys.many {
+		if !shared {
 			if opts.ControlOut, err = leave(); err != nil {
 				return nil, err
 			}
@@ -367,7 +387,7 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		return nil, err
 	}
 	g, err = rtpseal.NewGateway(opts, func(refused func(*rtpseal.Unit, error), dropped func(rtpseal.Drop)) (rtpseal.Mapper, error) {
-		oo := rtpseal.OpeningOptions{Opener: rtpseal.Shared(receiver), Limits: rtpseal.Limits{Age: o.hold.d}, Refused: refused, Dropped: dropped}
+		oo := rtpseal.OpeningOptions{Opener: rtpseal.Shared(receiver), Limits: rtpseal.Limits{Age: o.hold.d}, Waits: keys.waits(s.Channel), Refused: refused, Dropped: dropped}
 		if s.PerFrame != "" {
 			if oo.Frames, err = rtpseal.NewCutter(codec, s.MTU); err != nil {
 				return nil, err
@@ -386,6 +406,18 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 const socketBuffer = 4 << 20
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// multicastBy has a socket send to groups by an interface.
+func multicastBy(c *net.UDPConn, ifname string, v4 bool) error {
+	ifi, err := net.InterfaceByName(ifname)
+	if err != nil {
+		return err
+	}
+	if v4 {
+		return ipv4.NewPacketConn(c).SetMulticastInterface(ifi)
+	}
+	return ipv6.NewPacketConn(c).SetMulticastInterface(ifi)
+}
 
 // listenRTP opens a socket; plus is 1 for RTCP.
 func listenRTP(address, ifname string, plus int) (net.PacketConn, error) {
@@ -417,108 +449,4 @@ func listenRTP(address, ifname string, plus int) (net.PacketConn, error) {
 	}
 	c.SetReadBuffer(socketBuffer)
 	return c, nil
-}
-
-// gatewayKeys are the Senders and Receivers of all streams: those of one channel and
-// sender share one.
-type gatewayKeys struct {
-	p        *program
-	ring     *keyring.Ring
-	o        *gatewayOptions
-	channels map[string]*keyring.Channel
-	sealers  map[sealerID]*keyring.Sender
-	openers  map[string]*keyring.Receiver
-
-	many      bool // streams share the sockets they send from
-	exchanges map[bool]*rtpseal.Exchange
-}
-
-// manyStreams is from how many on streams share the sockets they send from.
-const manyStreams = 64
-
-// exchange returns the shared socket for IPv4 or IPv6.
-func (k *gatewayKeys) exchange(v4 bool, leave func() (net.PacketConn, error)) (*rtpseal.Exchange, error) {
-	if e := k.exchanges[v4]; e != nil {
-		return e, nil
-	}
-	c, err := leave()
-	if err != nil {
-		return nil, err
-	}
-	e := rtpseal.NewExchange(c)
-	k.exchanges[v4] = e
-	return e, nil
-}
-
-type sealerID struct {
-	channel, suite string
-	sender         uint16
-}
-
-func (k *gatewayKeys) channel(ctx context.Context, name string) (*keyring.Channel, error) {
-	ch := k.channels[name]
-	if ch == nil {
-		var err error
-		if ch, err = k.p.openChannel(ctx, k.ring, name); err != nil {
-			return nil, err
-		}
-		k.channels[name] = ch
-	}
-	return ch, nil
-}
-
-func (k *gatewayKeys) suite(name string) (*cipher.Suite, error) {
-	if name == "" {
-		return nil, nil
-	}
-	v := &suiteValue{custom: k.p.custom}
-	if err := v.Set(name); err != nil {
-		return nil, &failure{err: err, code: exitUsage}
-	}
-	return v.suite, nil
-}
-
-func (k *gatewayKeys) sealer(ctx context.Context, s *gatewayStream) (*keyring.Sender, error) {
-	id := sealerID{s.Channel, s.Suite, *s.Sender}
-	if got := k.sealers[id]; got != nil {
-		return got, nil
-	}
-	ch, err := k.channel(ctx, s.Channel)
-	if err != nil {
-		return nil, err
-	}
-	suite, err := k.suite(s.Suite)
-	if err != nil {
-		return nil, err
-	}
-	sender, err := ch.Sender(ctx, *s.Sender, keyring.SenderOptions{Suite: suite, Compact: !k.o.fullKID})
-	if err != nil {
-		return nil, senderError(s.Channel, err)
-	}
-	k.sealers[id] = sender
-	return sender, nil
-}
-
-func (k *gatewayKeys) opener(ctx context.Context, s *gatewayStream) (*keyring.Receiver, error) {
-	if got := k.openers[s.Channel]; got != nil {
-		return got, nil
-	}
-	ch, err := k.channel(ctx, s.Channel)
-	if err != nil {
-		return nil, err
-	}
-	ro := keyring.ReceiverOptions{Window: cipher.MaxWindow}
-	suite, err := k.suite(s.Suite)
-	if err != nil {
-		return nil, err
-	}
-	if suite != nil {
-		ro.Suites = []*cipher.Suite{suite}
-	}
-	r, err := ch.Receiver(ctx, ro)
-	if err != nil {
-		return nil, senderError(s.Channel, err)
-	}
-	k.openers[s.Channel] = r
-	return r, nil
 }

@@ -141,11 +141,15 @@ func (l *local) Write(h *rtp.Header, payload []byte, a interceptor.Attributes) (
 	}
 	for i := range l.out.Len() {
 		pkt := l.out.At(i)
-		at, err := l.header.Unmarshal(pkt)
+		_, sealed, err := rtpseal.ParsePacket(pkt)
 		if err != nil {
 			return n, err
 		}
-		sent, err := l.next.Write(&l.header, pkt[at:], a)
+		if _, err := l.header.Unmarshal(pkt); err != nil {
+			return n, err
+		}
+		l.header.Padding = false // of pieces, which a gateway's kernel likes to have of one size
+		sent, err := l.next.Write(&l.header, sealed, a)
 		n += sent
 		if err != nil {
 			return n, err
