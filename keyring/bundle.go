@@ -129,7 +129,7 @@ func (d *decoder) long(most int) []byte {
 }
 
 // Issuer is the fingerprint of who claims to have signed the bundle.
-func (u *Bundle) Issuer() string { return issuerFingerprint(u.issuer) }
+func (u *Bundle) Issuer() string { return IssuerFingerprint(u.issuer) }
 
 // Recipients is the number of its recipients.
 func (u *Bundle) Recipients() int { return len(u.parts) }

@@ -23,8 +23,9 @@ const (
 	serialPrefix = "serial/"
 )
 
-// issuerFingerprint names an issuer: the first 16 bytes of SHA-256("chanseal 1 issuer" ‖ public key).
-func issuerFingerprint(pub []byte) string {
+// IssuerFingerprint names an issuer, who is the Keeper of the channels that come in its
+// bundles: the first 16 bytes of SHA-256("chanseal 1 issuer" ‖ public key).
+func IssuerFingerprint(pub []byte) string {
 	sum := sha256.Sum256(append([]byte("chanseal 1 issuer"), pub...))
 	h := hex.EncodeToString(sum[:16])
 	groups := make([]string, 0, 8)
@@ -78,7 +79,7 @@ func (r *Ring) Fingerprint(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer clear(key)
-	return issuerFingerprint(key.Public().(ed25519.PublicKey)), nil
+	return IssuerFingerprint(key.Public().(ed25519.PublicKey)), nil
 }
 
 // ExportOptions of [Channel.Export].

@@ -22,7 +22,8 @@ Rotating begins another; older ones still open files. Only forgetting destroys.`
 		Args: cobra.ArbitraryArgs,
 		RunE: needCommand,
 	}
-	c.AddCommand(p.channelCreate(), p.channelImportVendor(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelPolicy(), p.channelForget(), p.channelExport(), p.channelImport(), p.channelJoin())
+	c.AddCommand(p.channelCreate(), p.channelImportVendor(), p.channelList(), p.channelShow(), p.channelRotate(), p.channelRevoke(), p.channelPolicy(), p.channelForget(),
+		p.channelExport(), p.channelImport(), p.channelJoin())
 	return c
 }
 
@@ -32,6 +33,8 @@ type channelJSON struct {
 	Epoch       uint64      `json:"epoch"` // the active one; 0 if the channel was forgotten
 	Suite       string      `json:"suite"`
 	Fingerprint string      `json:"fingerprint"`
+	Keeper      string      `json:"keeper,omitempty"`  // who else makes the epochs
+	Senders     string      `json:"senders,omitempty"` // with a keeper: the numbers that this ring may seal under
 	Epochs      []epochJSON `json:"epochs"`
 }
 
@@ -43,6 +46,9 @@ type epochJSON struct {
 
 func newChannelJSON(info keyring.Info) channelJSON {
 	out := channelJSON{Channel: info.Name, Epoch: info.Epoch, Suite: info.Suite, Fingerprint: info.Fingerprint, Epochs: []epochJSON{}}
+	if info.Keeper != nil {
+		out.Keeper, out.Senders = keyring.IssuerFingerprint(info.Keeper), formatSenders(info.Senders)
+	}
 	for _, e := range info.Epochs {
 		out.Epochs = append(out.Epochs, epochJSON{e.Number, e.State.String(), e.Created.UTC()})
 	}
@@ -61,10 +67,7 @@ func (p *program) withChannel(ctx context.Context, name string, work func(*keyri
 		return keyring.Info{}, err
 	}
 	info, err := work(ch)
-	if errors.Is(err, keyring.ErrForgotten) {
-		err = senderError(name, err)
-	}
-	return info, err
+	return info, senderError(name, err)
 }
 
 // changed reports what a command made of a channel.
@@ -242,7 +245,8 @@ func (p *program) showChannel(info keyring.Info) error {
 		fmt.Fprintf(t, "fingerprint\t%s\n", info.Fingerprint)
 	}
 	if info.Keeper != nil {
-		fmt.Fprintf(t, "kept by\tsomebody else, who rotates it; this ring seals %s\n", sendersText(info.Senders))
+		fmt.Fprintf(t, "kept by\t%s, who rotates it; this ring %s\n", keyring.IssuerFingerprint(info.Keeper), mayDo(info))
+		return p.showEpochs(t, info)
 	}
 	rotates := fmt.Sprintf("after %s frames", grouped(info.Policy.Frames))
 	if info.Policy.Age > 0 {
@@ -252,6 +256,10 @@ func (p *program) showChannel(info keyring.Info) error {
 	if info.Pending != 0 {
 		fmt.Fprintf(t, "pending\t%s, at %s\n", info.Pending, info.Due.Local().Format(time.DateTime))
 	}
+	return p.showEpochs(t, info)
+}
+
+func (p *program) showEpochs(t *tabwriter.Writer, info keyring.Info) error {
 	if info.Floor > 0 {
 		fmt.Fprintf(t, "forgotten\tepochs 1 to %d\n", info.Floor)
 	}

@@ -49,6 +49,8 @@ func TestMain(m *testing.M) {
 //	nofile PATTERN              no file matches, hidden or not
 //	notgiven VAR ARGS…          $VAR is the --remove that takes away the keys that ARGS do not give
 //	letter FILE [NAME]          an identity of the age plugin "letter", or NAME, and its recipient in $LETTER
+//	flip IN OUT AT              flips a bit of byte AT
+//	sameprint A B               two outputs of channel show have the same fingerprint
 //	etcd                        $ETCD is the URL of a ring in a cluster of three, $DOWN of one that does not run
 func TestScript(t *testing.T) {
 	root, err := filepath.Abs("../..")
@@ -83,6 +85,7 @@ func TestScript(t *testing.T) {
 			"exits": cmdExits, "strict": cmdStrict, "equal": cmdEqual, "operate": cmdOperate, "cut": cmdCut,
 			"flipbits": cmdFlipBits, "cuts": cmdCuts, "times": cmdTimes, "nofile": cmdNoFile,
 			"capture": cmdCapture, "letter": cmdLetter, "notgiven": cmdNotGiven,
+			"flip": cmdFlip, "sameprint": cmdSamePrint,
 			"etcd": func(ts *testscript.TestScript, neg bool, args []string) {
 				want(ts, neg, args, 0)
 				cl, err := cluster()
@@ -181,8 +184,17 @@ var shapes = map[string]func() any{
 			refusalJSON
 		})
 	},
-	"refusal": func() any { return new(refusalJSON) },
-	"ring":    func() any { return new(ringJSON) },
+	"refusal":  func() any { return new(refusalJSON) },
+	"ring":     func() any { return new(ringJSON) },
+	"identity": func() any { return new(identityJSON) },
+	"export":   func() any { return new(exportJSON) },
+	"given": func() any { // a channel that somebody else keeps
+		return new(struct {
+			channelShape
+			Keeper  string `json:"keeper"`
+			Senders string `json:"senders"`
+		})
+	},
 }
 
 type channelShape struct {

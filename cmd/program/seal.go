@@ -19,7 +19,7 @@ import (
 type sealOptions struct {
 	in, out string // out "": made of in
 	channel string
-	sender  uint16
+	sender  *uint16       // nil: 0, or the first that the ring was given
 	suite   *cipher.Suite // nil: the channel's
 	force   bool
 }
@@ -55,10 +55,15 @@ its name when it is complete. A recording that is damaged or cut off is refused.
 	}
 	p.addChannelFlag(c, &o.channel)
 	suite := p.addSuiteFlag(c, "seal with `SUITE` (default the channel's)")
-	c.Flags().Uint16Var(&o.sender, "sender", 0, "the sender's `NUMBER`, 0 to 65535, which is in clear")
+	number := c.Flags().Uint16("sender", 0, "the sender's `NUMBER`, 0 to 65535, which is in clear")
 	c.Flags().BoolVar(&o.force, "force", false, "overwrite OUT if it exists")
 	c.Flags().StringVarP(&o.out, "output", "o", "", "write to `OUT`, - for stdout")
-	c.PreRun = func(*cobra.Command, []string) { o.suite = suite.suite }
+	c.PreRun = func(c *cobra.Command, _ []string) {
+		o.suite = suite.suite
+		if c.Flags().Changed("sender") {
+			o.sender = number
+		}
+	}
 	return c
 }
 
@@ -111,7 +116,11 @@ func (p *program) seal(ctx context.Context, o sealOptions) error {
 	if err != nil {
 		return err
 	}
-	sender, err := ch.Sender(ctx, o.sender, keyring.SenderOptions{Suite: o.suite})
+	number, err := senderNumber(ctx, ch, o.sender)
+	if err != nil {
+		return err
+	}
+	sender, err := ch.Sender(ctx, number, keyring.SenderOptions{Suite: o.suite})
 	if err != nil {
 		return senderError(o.channel, err)
 	}
@@ -183,16 +192,31 @@ func pumpError(in *input, out *output, err error) error {
 	return out.error(err)
 }
 
+// senderNumber is the number to seal under if none is asked for: the first of those that
+// the ring was given with a channel that somebody else keeps, and 0 otherwise.
+func senderNumber(ctx context.Context, ch *keyring.Channel, asked *uint16) (uint16, error) {
+	if asked != nil {
+		return *asked, nil
+	}
+	info, err := ch.Show(ctx)
+	if err != nil || len(info.Senders) == 0 {
+		return 0, err
+	}
+	return info.Senders[0].First, nil
+}
+
 // senderError explains why there is no Sender.
 func senderError(channel string, err error) error {
 	switch name := quoteArg(channel); {
 	case errors.Is(err, keyring.ErrForgotten):
 		return &failure{err: fmt.Errorf("the channel %q was forgotten", channel), code: exitFailed,
 			hints: []string{"take it into use again: chanseal channel create " + name}}
+	case errors.Is(err, keyring.ErrNotGranted):
+		return hinted(err, "see the numbers that it was given: chanseal channel show "+name, "who keeps the channel gives numbers: chanseal channel export --to RECIPIENT@NUMBERS "+name)
+	case errors.Is(err, keyring.ErrKept):
+		return hinted(err, "new epochs of it come in bundles: chanseal channel import BUNDLE")
 	case errors.Is(err, keyring.ErrNoSuite):
 		return hinted(err, "use the program that the channel was made with, or another suite: --suite "+cipher.AES128GCM().Name())
-	case errors.Is(err, keyring.ErrNotGranted):
-		return hinted(err, "the numbers it may: chanseal channel show "+name+"; give one by --sender, or ask who exported the channel for one")
 	}
 	return err
 }
