@@ -33,7 +33,11 @@ type AdminConfig struct {
 // (tls.RequireAnyClientCert): persons are known by their keys.
 func (s *Server) Admin(c AdminConfig) http.Handler {
 	a := &administration{s: s, c: c}
-	mux := http.NewServeMux()
+	all := map[string]handler{"GET /v1/admin/openapi.yaml": func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "application/yaml")
+		w.Write(admin.Document)
+		return nil
+	}}
 	for _, op := range []struct {
 		pattern, name string
 		role          admin.Role
@@ -51,14 +55,9 @@ func (s *Server) Admin(c AdminConfig) http.Handler {
 		{"POST /v1/admin/cards", "issue", admin.Operator, a.issue},
 		{"GET /v1/admin/audit", "audit", admin.Auditor, a.audit},
 	} {
-		mux.Handle(op.pattern, s.wrap(a.guard(op.name, op.role, op.do)))
+		all[op.pattern] = a.guard(op.name, op.role, op.do)
 	}
-	mux.Handle("GET /v1/admin/openapi.yaml", s.wrap(func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Content-Type", "application/yaml")
-		w.Write(admin.Document)
-		return nil
-	}))
-	return mux
+	return s.patterns(all)
 }
 
 type administration struct {
@@ -86,10 +85,7 @@ func (a *administration) guard(op string, role admin.Role, do func(*adminCall) e
 			err = refuse("wrong-role")
 		}
 		if err != nil {
-			if _, over := err.(*overRate); !over {
-				a.s.refused(call.entry, problemOf(err).Reason)
-			}
-			return err
+			return a.refused(call.entry, who, err)
 		}
 		if err := do(call); err != nil {
 			call.entry.Outcome, call.entry.Reason = "refused", adminProblem(err)
@@ -100,6 +96,22 @@ func (a *administration) guard(op string, role admin.Role, do func(*adminCall) e
 		}
 		return nil
 	}
+}
+
+// refused has a refusal recorded. Those of persons are never only counted, whatever
+// strangers do.
+func (a *administration) refused(e audit.Entry, who *person, err error) error {
+	var over *overRate
+	switch {
+	case who != nil:
+		e.Outcome, e.Reason = "refused", problemOf(err).Reason
+		if failed := a.s.record(e); failed != nil {
+			return failed
+		}
+	case !errors.As(err, &over):
+		a.s.refused(e, problemOf(err).Reason)
+	}
+	return err
 }
 
 // who finds the person of a request.

@@ -47,12 +47,10 @@ func (st *state) silence(id string) time.Duration {
 func (st *state) run() {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
-	var rev, beats uint64
-	for n := 0; ; n++ {
-		beats++
-		rev = st.beat(rev, beats)
+	rev := st.first
+	for n := uint64(1); ; n++ {
 		st.look()
-		if n%int(sweepEvery/beatEvery) == 0 {
+		if n%uint64(sweepEvery/beatEvery) == 1 {
 			st.sweep()
 		}
 		select {
@@ -60,6 +58,7 @@ func (st *state) run() {
 			return
 		case <-tick.C:
 		}
+		rev = st.beat(rev, n)
 	}
 }
 
@@ -80,7 +79,7 @@ func (st *state) beat(rev, beats uint64) uint64 {
 		st.checkMine(ctx)
 		return 0
 	}
-	st.s.log.Warn("keyserver: the shared state cannot be written", "error", err)
+	st.s.log.Warn("keyserver: the shared state cannot be written", "error", cause(err))
 	return rev
 }
 
@@ -327,6 +326,6 @@ func (st *state) learn(key string) {
 		return
 	}
 	if err := st.s.cfg.Gate.Learn(r.Key, time.Unix(r.Until, 0)); err != nil && !errors.Is(err, channelkey.ErrClosed) {
-		st.s.log.Error("keyserver: a revocation of another server cannot be kept", "error", err)
+		st.s.log.Error("keyserver: a revocation of another server cannot be kept", "error", cause(err))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,8 +23,7 @@ const maxBody = 16 << 10
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
-	for pattern, h := range map[string]handler{
+	return s.patterns(map[string]handler{
 		"POST /v1/channels/{channel}/members":      s.enter,
 		"DELETE /v1/channels/{channel}/members/me": s.leave,
 		"GET /v1/channels/{channel}/keys":          s.keys,
@@ -32,9 +32,27 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/openapi.yaml":                     openapi,
 		"GET /healthz":                             healthz,
 		"GET /readyz":                              s.readyz,
-	} {
+	})
+}
+
+// patterns serves all of these, each a method and a path, and answers what is none of them
+// with a problem document.
+func (s *Server) patterns(all map[string]handler) http.Handler {
+	mux := http.NewServeMux()
+	allowed := map[string][]string{}
+	for pattern, h := range all {
 		mux.Handle(pattern, s.wrap(h))
+		method, path, _ := strings.Cut(pattern, " ")
+		allowed[path] = append(allowed[path], method)
 	}
+	for path, methods := range allowed {
+		slices.Sort(methods)
+		mux.Handle(path, s.wrap(func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			return refuse("method")
+		}))
+	}
+	mux.Handle("/", s.wrap(func(http.ResponseWriter, *http.Request) error { return refuse("not-found") }))
 	return mux
 }
 

@@ -89,7 +89,10 @@ func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
 		h.feed.Close()
 		return nil, err
 	}
-	s.running.Go(h.run)
+	if !s.start(h.run) {
+		h.close()
+		return nil, errUnavailable
+	}
 	return h, nil
 }
 
@@ -178,6 +181,7 @@ func (h *hub) renumber(m *member) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := m.sender
+	h.senders.next = uint16(rand.N(1 << 16)) // out of the other's range
 	number, ok := h.senders.take()
 	if ok {
 		m.sender = number
@@ -246,7 +250,7 @@ func (h *hub) run() {
 		case <-timer.C:
 		case <-h.feed.Changed():
 			if err := h.refresh(); err != nil {
-				h.s.log.Warn("keyserver: a channel cannot be read", "channel", h.id, "error", err)
+				h.s.log.Warn("keyserver: a channel cannot be read", "channel", h.id, "error", cause(err))
 			}
 		}
 	}
@@ -272,7 +276,7 @@ func (h *hub) tell(list *[]*member, call func(context.Context, ...uint16) (keyri
 		return true
 	}
 	if h.s.ctx.Err() == nil {
-		h.s.log.Error("keyserver: the ring cannot be told who went, trying again", "channel", h.id, "error", err)
+		h.s.log.Error("keyserver: the ring cannot be told who went, trying again", "channel", h.id, "error", cause(err))
 	}
 	h.mu.Lock()
 	*list = append(who, *list...)

@@ -21,7 +21,7 @@ type member struct {
 	sender uint16
 	first  uint64 // the first epoch that they may be given
 
-	lastSeen atomic.Int64 // unix nanoseconds of the last request
+	lastSeen atomic.Int64 // of the last request, in nanoseconds since the server began
 
 	mu       sync.Mutex
 	pass     channelkey.Pass
@@ -169,7 +169,7 @@ func (m *member) closed(st *stream) {
 }
 
 // seen notes that the member made a request.
-func (m *member) seen() { m.lastSeen.Store(time.Now().UnixNano()) }
+func (m *member) seen() { m.lastSeen.Store(int64(time.Since(m.s.began))) }
 
 // wait looks after a while whether the member has left. m.mu is held.
 func (m *member) wait(d time.Duration) {
@@ -185,7 +185,7 @@ func (m *member) wait(d time.Duration) {
 // due is called when a member without a stream may have been silent for too long.
 func (m *member) due() {
 	m.mu.Lock()
-	silent := time.Since(time.Unix(0, m.lastSeen.Load()))
+	silent := time.Since(m.s.began) - time.Duration(m.lastSeen.Load())
 	if m.out != "" || m.stream != nil || m.s.ctx.Err() != nil {
 		m.mu.Unlock()
 		return

@@ -89,7 +89,8 @@ type Server struct {
 	draining chan struct{} // closed by Drain
 	drain    sync.Once
 	running  sync.WaitGroup
-	failed   atomic.Bool // the audit record or the ring does not work
+	failed   atomic.Bool // the audit record does not work
+	began    time.Time   // by the monotonic clock: when it is set nobody has left
 
 	opening sync.Mutex // one hub is opened at a time
 	mu      sync.RWMutex
@@ -114,7 +115,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{cfg: cfg, log: cfg.Logger, ctx: ctx, cancel: cancel, draining: make(chan struct{}),
+	s := &Server{cfg: cfg, log: cfg.Logger, ctx: ctx, cancel: cancel, draining: make(chan struct{}), began: time.Now(),
 		hubs: map[string]*hub{}, tokens: map[tokenHash]*member{}, resumes: map[tokenHash]*member{},
 		passes: map[uint64]*member{}, early: map[uint64]channelkey.Reason{}}
 	s.entries.wake = make(chan struct{}, 1)
@@ -213,8 +214,13 @@ func (s *Server) follow(events <-chan channelkey.Event) {
 func (s *Server) putOut(e channelkey.Event) {
 	s.mu.Lock()
 	m := s.passes[e.Pass.ID]
-	if m == nil {
+	if m == nil { // it is on its way in, or was never let in
 		s.early[e.Pass.ID] = e.Reason
+		time.AfterFunc(tellWhyFor, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.early, e.Pass.ID)
+		})
 	}
 	s.mu.Unlock()
 	if m != nil {
@@ -286,12 +292,32 @@ func (s *Server) owe(ctx context.Context, channel string, gone []leaving) {
 	case err == nil, errors.Is(err, keyring.ErrNoChannel), errors.Is(err, keyring.ErrForgotten): // then there is nothing that they could know
 		s.state.release(gone)
 	default:
-		s.log.Error("keyserver: the ring cannot be told who went", "error", err)
+		s.log.Error("keyserver: the ring cannot be told who went", "channel", s.cfg.Audit.ID("c", channel), "error", cause(err))
 	}
 }
 
 // tellWhyFor is how long the token of a membership that ended tells why it did.
 const tellWhyFor = time.Minute
+
+// cause is the innermost error: what wraps it may name a channel.
+func cause(err error) error {
+	for {
+		switch x := err.(type) {
+		case interface{ Unwrap() error }:
+			if x.Unwrap() == nil {
+				return err
+			}
+			err = x.Unwrap()
+		case interface{ Unwrap() []error }:
+			if len(x.Unwrap()) == 0 {
+				return err
+			}
+			err = x.Unwrap()[0]
+		default:
+			return err
+		}
+	}
+}
 
 // tokenHash is what the server keeps of a token: who reads its memory or state cannot
 // use it, and looking one up takes no time that depends on it.
@@ -322,7 +348,7 @@ func newID(prefix string) string {
 func (s *Server) record(entries ...audit.Entry) error {
 	if err := s.cfg.Audit.Append(entries...); err != nil {
 		if !s.failed.Swap(true) {
-			s.log.Error("keyserver: the audit record cannot be written: nobody is let in any more", "error", err)
+			s.log.Error("keyserver: the audit record cannot be written: nobody is let in any more", "error", cause(err))
 		}
 		return fmt.Errorf("keyserver: %w", err)
 	}

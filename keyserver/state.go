@@ -58,6 +58,7 @@ type state struct {
 
 	mu    sync.Mutex
 	mine  map[string]*member // by the seat's key
+	first uint64             // revision of the first sign of life
 	free  []freeing
 	lost  map[string]uint64 // seats that say they are ours and that nobody sits in, at the last sweep
 	peers map[string]peer   // by their ID
@@ -71,7 +72,14 @@ func newState(s *Server) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &state{s: s, shelf: shelf, id: newID("k-"), mine: map[string]*member{}, peers: map[string]peer{}}, nil
+	st := &state{s: s, shelf: shelf, id: newID("k-"), mine: map[string]*member{}, peers: map[string]peer{}}
+	// A sign of life comes before the first seat: others remove seats of nobody.
+	ctx, cancel := context.WithTimeout(s.ctx, stateTimeout)
+	defer cancel()
+	if st.first, err = shelf.CAS(ctx, "h/"+st.id, make([]byte, 8), 0); err != nil {
+		return nil, err
+	}
+	return st, nil
 }
 
 func seatKey(shelf *keyring.Shelf, channel string, user channelkey.User) (string, error) {

@@ -17,6 +17,9 @@ import (
 // woken, and looks what there is to tell now. So a slow reader costs no memory, and
 // misses nothing but what is over.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet { // a pattern with GET takes HEAD, too
+		return refuse("method")
+	}
 	m, err := s.member(r)
 	if err != nil {
 		return err
@@ -28,7 +31,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	// A connection of HTTP/1.1 is taken over: net/http would keep its buffers, its
 	// request and a large stack for each, as long as the stream lives.
-	if r.ProtoMajor == 1 {
+	if r.ProtoMajor == 1 && r.ProtoMinor > 0 {
 		if conn, rw, err := http.NewResponseController(w).Hijack(); err == nil {
 			header := w.Header()
 			if rw.Reader.Buffered() > 0 || !s.start(func() { s.take(conn, header, m, sent) }) {

@@ -243,8 +243,11 @@ func (m *Member) run(ctx context.Context) {
 		}
 		m.mu.Unlock()
 		if out := (*putOut)(nil); errors.As(err, &out) {
-			m.end(&Refused{out.Problem})
-			return
+			if out.Reason != "moved" {
+				m.end(&Refused{out.Problem})
+				return
+			}
+			err = &Refused{out.Problem} // the token is worth nothing here any more
 		}
 		m.o.Logger.Info("client: no stream from the key server", "error", err)
 		if time.Since(began) > longWait {
