@@ -42,3 +42,21 @@ func Parts(u *Bundle) (sealed [][]byte, info []byte) {
 	}
 	return sealed, partInfo(u.issuer, u.id)
 }
+
+// ForgeHeader returns a header of the ring as somebody makes it who knows what its KEKs
+// encrypt to, but none of its keys: of a later generation, or of the same.
+func ForgeHeader(r *Ring, kek KEK, later bool) []byte {
+	root := newSecret()
+	h := &header{ringID: r.ringID}
+	if err := h.wrap(root, []KEK{kek}); err != nil {
+		panic(err)
+	}
+	if later {
+		c := carried{names: newSecret(), generation: 1 << 40, ancestors: []secret{newSecret()}}
+		var err error
+		if h.carry, err = c.seal(root); err != nil {
+			panic(err)
+		}
+	}
+	return h.encode(root)
+}

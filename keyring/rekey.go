@@ -163,7 +163,7 @@ func wrapChecked(h *header, root secret, keks []KEK) error {
 		if _, sealsOnly := k.(*recipient); sealsOnly {
 			continue
 		}
-		if err != nil || string(again) != string(root.key[:]) {
+		if err != nil || subtle.ConstantTimeCompare(again, root.key[:]) != 1 {
 			clear(again)
 			return fmt.Errorf("keyring: a key-encryption key (%s) does not unwrap what it wrapped: nothing was changed", k.Kind())
 		}
@@ -174,13 +174,13 @@ func wrapChecked(h *header, root secret, keks []KEK) error {
 
 // replaceHeader writes a header over the one with revision rev, and adopts its keys.
 func (r *Ring) replaceHeader(ctx context.Context, h *header, root secret, rev uint64, keks []KEK) error {
+	r.mu.Lock()
+	r.keks = append(slices.Clone(r.keks), keks...) // before it is written: the answer may be lost
+	r.mu.Unlock()
 	next, err := r.store.CAS(ctx, headerKey, h.encode(root), rev)
 	if err != nil {
 		return fmt.Errorf("keyring: write the ring's header: %w", err)
 	}
-	r.mu.Lock()
-	r.keks = append(slices.Clone(r.keks), keks...)
-	r.mu.Unlock()
 	return r.adopt(h, root, next)
 }
 
@@ -200,7 +200,8 @@ func (r *Ring) Resealing() bool {
 // and of its old root key, opens no record that is written from now on, nor the ones
 // that are there. It does not renew the secrets of epochs: whoever read them has them;
 // rotate the channels. The key that channels' names are hashed under stays, so that a
-// record keeps its place.
+// record keeps its place. Until it is finished, somebody who has the old root key, and can
+// write to the store, can still put records there.
 //
 // Programs that have the ring open go on if one of the KEKs they opened it with is
 // among these; the others get ErrLocked. If it is interrupted, at any point, the ring
@@ -228,31 +229,41 @@ func (r *Ring) Reseal(ctx context.Context, keks []KEK, progress func(done int)) 
 		if err != nil {
 			return err
 		}
-		names, err := r.nameKey()
-		if err != nil {
-			old.wipe()
-			return err
-		}
-		root := newSecret()
-		err = func() (err error) {
-			defer root.wipe()
-			defer names.wipe()
-			defer old.wipe()
-			h := &header{ringID: now.ringID}
-			if h.carry, err = carry(root, names, old); err != nil {
-				return err
-			}
-			if err := wrapChecked(h, root, keks); err != nil {
-				return err
-			}
-			return r.replaceHeader(ctx, h, root, rev, keks)
-		}()
+		err = r.begin(ctx, now, old, rev, keks)
+		old.wipe()
 		if err != nil && !errors.Is(err, ErrConflict) {
 			return err
 		}
 		begun = err == nil
 	}
 	return r.FinishReseal(ctx, progress)
+}
+
+// begin writes the header with a new root key, over the one with revision rev, whose
+// root key is old.
+func (r *Ring) begin(ctx context.Context, now *header, old secret, rev uint64, keks []KEK) error {
+	c, err := now.carried(old)
+	if err != nil {
+		return err
+	}
+	defer c.wipe()
+	if c.names.key == nil {
+		c.names = firstNameKey(old, now.ringID)
+	}
+	c.generation++
+	c.old = old.clone()
+	c.ancestors = append([]secret{ancestor(old, now.ringID)}, c.ancestors...)
+	c.ancestors = c.ancestors[:min(len(c.ancestors), maxAncestors)]
+	root := newSecret()
+	defer root.wipe()
+	h := &header{ringID: now.ringID}
+	if h.carry, err = c.seal(root); err != nil {
+		return err
+	}
+	if err := wrapChecked(h, root, keks); err != nil {
+		return err
+	}
+	return r.replaceHeader(ctx, h, root, rev, keks)
 }
 
 // knowsAll makes sure that every record can be resealed, before anything is changed.
@@ -408,25 +419,23 @@ func (r *Ring) dropOld(ctx context.Context, old secret) error {
 			return fmt.Errorf("keyring: reseal: %w", err)
 		}
 		r.mu.Lock()
-		same := r.old.key != nil && subtle.ConstantTimeCompare(r.old.key[:], old.key[:]) == 1
+		root, still := r.root.clone(), same(r.old, old)
 		r.mu.Unlock()
-		if !same {
+		if !still {
+			root.wipe()
 			return nil
 		}
-		root, err := r.key()
-		if err != nil {
-			return err
-		}
-		names, err := r.nameKey()
-		if err != nil {
-			root.wipe()
-			return err
-		}
-		err = func() (err error) {
+		err = func() error {
 			defer root.wipe()
-			defer names.wipe()
+			c, err := now.carried(root)
+			if err != nil {
+				return err
+			}
+			defer c.wipe()
+			c.old.wipe()
+			c.old = secret{}
 			h := &header{ringID: now.ringID, wrappings: now.wrappings}
-			if h.carry, err = carry(root, names, secret{}); err != nil {
+			if h.carry, err = c.seal(root); err != nil {
 				return err
 			}
 			return r.replaceHeader(ctx, h, root, rev, nil)

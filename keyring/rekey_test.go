@@ -235,7 +235,7 @@ func TestResealRaces(t *testing.T) {
 	for range 2 {
 		ring := openAs(t, m.Again(), "w")
 		resealers.Go(func() {
-			for range 5 {
+			for range 3 { // in all fewer than a header has ancestors
 				if err := ring.Reseal(ctx, words("w").KEKs, nil); err != nil {
 					t.Error(err)
 				}
@@ -293,6 +293,65 @@ func TestResealFence(t *testing.T) {
 		}
 		r.Close()
 		late.Close()
+	}
+}
+
+// TestHeaderFollows: a ring that is open does not go back to a header from before its root
+// key was renewed, or from before that was finished, and takes none from somebody who did
+// not know its root key, though it is wrapped for it.
+func TestHeaderFollows(t *testing.T) {
+	ctx := t.Context()
+	m := keyringtest.NewMemory()
+	r := must(keyring.Create(ctx, m.Again(), words("w")))(t)
+	defer r.Close()
+	fill(t, r, 3)
+	put := func(header []byte) {
+		t.Helper()
+		must(m.CAS(ctx, "ring", header, must(m.Get(ctx, "ring"))(t).Rev))(t)
+	}
+	ch := must(r.Channel(ctx, "channel 0"))(t)
+	refused := func(what string, header []byte) {
+		t.Helper()
+		now := must(m.Get(ctx, "ring"))(t).Value
+		put(header)
+		_, err := ch.Rotate(ctx, "")
+		if !errors.Is(err, keyring.ErrRollback) {
+			t.Errorf("%s: %v", what, err)
+		}
+		wantErr(t, r.Rekey(ctx, wordKEK("w")), keyring.ErrRollback)
+		put(now)
+		must(ch.Rotate(ctx, ""))(t)
+	}
+	first := must(m.Get(ctx, "ring"))(t).Value
+	refused("a forged header", keyring.ForgeHeader(r, wordKEK("w"), false))
+	refused("a forged header of a later generation", keyring.ForgeHeader(r, wordKEK("w"), true))
+	left := 2
+	dying := must(keyring.Open(ctx, dyingStore{m.Again(), new(sync.Mutex), &left, false}, words("w")))(t)
+	wantErr(t, dying.Reseal(ctx, words("w").KEKs, nil), errDied)
+	dying.Close()
+	must(ch.Rotate(ctx, ""))(t)
+	begun := must(m.Get(ctx, "ring"))(t).Value
+	if !r.Resealing() {
+		t.Fatal("the ring does not know that it is resealed")
+	}
+	refused("a header from before", first)
+	if err := r.FinishReseal(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	refused("a header from before it was finished", begun)
+	refused("a header from before it was begun", first)
+	refused("a forged header after that", keyring.ForgeHeader(r, wordKEK("w"), true))
+	// Who was away for some generations follows; for more than the header knows, not.
+	for n, want := range map[int]error{7: nil, 9: keyring.ErrRollback} {
+		away := openAs(t, m.Again(), "w")
+		for range n {
+			if err := r.Reseal(ctx, words("w").KEKs, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := away.Channel(ctx, "channel 0"); !errors.Is(err, want) {
+			t.Errorf("after %d generations: %v", n, err)
+		}
 	}
 }
 

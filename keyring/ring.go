@@ -38,16 +38,18 @@ type Ring struct {
 	draw   func() uint64 // draws an instance number; replaced by tests
 	now    func() time.Time
 
-	mu        sync.Mutex
-	root      secret // empty once closed
-	old       secret // the root key before it, while records are resealed; else empty
-	names     secret // what channels' names are hashed under; empty: it follows from root
-	fence     uint64 // the header's revision that these keys are of
-	suites    []*cipher.Suite
-	seen      map[string]uint64 // the highest revision of each channel's record that was seen
-	followers map[string]*follower
-	stopWatch context.CancelFunc // ends the goroutine that waits for changes
-	running   sync.WaitGroup     // it, and those of the followers
+	mu    sync.Mutex
+	root  secret // empty once closed
+	old   secret // the root key before it, while records are resealed; else empty
+	names secret // what channels' names are hashed under; empty: it follows from root
+	fence uint64 // the header's revision that these keys are of
+
+	generation uint64 // how often the root key was renewed
+	suites     []*cipher.Suite
+	seen       map[string]uint64 // the highest revision of each channel's record that was seen
+	followers  map[string]*follower
+	stopWatch  context.CancelFunc // ends the goroutine that waits for changes
+	running    sync.WaitGroup     // it, and those of the followers
 }
 
 const channelPrefix = "c/"
@@ -114,13 +116,14 @@ func Open(ctx context.Context, store Store, o Options) (*Ring, error) {
 
 // newRing takes over root.
 func newRing(store Store, h *header, root secret, rev uint64, o Options) (*Ring, error) {
-	names, old, err := h.carried(root)
+	c, err := h.carried(root)
 	if err != nil {
 		root.wipe()
 		return nil, err
 	}
+	defer c.wipe()
 	return &Ring{
-		store: store, ringID: slices.Clone(h.ringID), keks: slices.Clone(o.KEKs), root: root, old: old, names: names, fence: rev, draw: drawInstance, now: time.Now,
+		store: store, ringID: slices.Clone(h.ringID), keks: slices.Clone(o.KEKs), root: root, old: c.old.clone(), names: c.names.clone(), generation: c.generation, fence: rev, draw: drawInstance, now: time.Now,
 		suites: slices.Clone(o.Suites), seen: map[string]uint64{}, followers: map[string]*follower{},
 	}, nil
 }

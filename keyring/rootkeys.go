@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/minio/sio"
 )
@@ -15,42 +17,98 @@ import (
 // A ring's root key can be renewed. What the new one carries over stands in the
 // header, sealed as a record of kind "carry" under the header's key:
 //
-//	key of the channels' names (32 bytes) ‖ number of root keys (1 byte, 0 or 1) ‖ the root key before (32 bytes)
+//	key of the channels' names (32 bytes) ‖ BE64(generation) ‖ number of root keys (1 byte, 0 or 1) ‖ the root key before (32 bytes)
+//	‖ number of ancestors (1 byte, up to 8) ‖ for each, the newest first: HKDF-SHA-256(root key, ring ID, "chanseal 1 ring ancestor", 32)
 //
 // The key of the names stays, so that records keep their place; a root key before
-// is there while records are left that are sealed under it.
-const kindCarry = "carry"
+// is there while records are left that are sealed under it. A ring that is open
+// follows to a header of a later generation only if its own root key is among the
+// ancestors: who wrote it knew that key. (A KEK alone does not tell: what an age
+// recipient is, others may know.)
+type carried struct {
+	names      secret // empty in a ring whose root key is its first
+	generation uint64 // how often the root key was renewed
+	old        secret // empty once all is resealed
+	ancestors  []secret
+}
 
-// carry seals what a new root key carries over.
-func carry(root, names, old secret) ([]byte, error) {
-	payload := append([]byte(nil), names.key[:]...)
-	if old.key == nil {
+const (
+	kindCarry    = "carry"
+	maxAncestors = 8
+)
+
+func (c *carried) wipe() {
+	c.names.wipe()
+	c.old.wipe()
+	for _, a := range c.ancestors {
+		a.wipe()
+	}
+}
+
+// ancestor stands for a root key in the headers of those after it.
+func ancestor(root secret, ringID []byte) secret {
+	k := root.derive(ringID, "chanseal 1 ring ancestor", secretSize)
+	defer clear(k)
+	return secretFrom(k)
+}
+
+func same(a, b secret) bool {
+	return a.key != nil && b.key != nil && subtle.ConstantTimeCompare(a.key[:], b.key[:]) == 1
+}
+
+// seal seals it for a header under root.
+func (c *carried) seal(root secret) ([]byte, error) {
+	payload := make([]byte, 0, 2*secretSize+8+2+maxAncestors*secretSize) // large enough never to grow
+	defer func() { clear(payload[:cap(payload)]) }()
+	payload = append(payload, c.names.key[:]...)
+	payload = binary.BigEndian.AppendUint64(payload, c.generation)
+	if c.old.key == nil {
 		payload = append(payload, 0)
 	} else {
-		payload = append(append(payload, 1), old.key[:]...)
+		payload = append(append(payload, 1), c.old.key[:]...)
 	}
-	defer clear(payload)
+	payload = append(payload, byte(len(c.ancestors)))
+	for _, a := range c.ancestors {
+		payload = append(payload, a.key[:]...)
+	}
 	return sealRecord(root, kindCarry, headerKey, 1, payload)
 }
 
-// carried opens it. Both are empty in a ring whose root key is its first.
-func (h *header) carried(root secret) (names, old secret, err error) {
+// carried opens what a header carries. The caller wipes it.
+func (h *header) carried(root secret) (*carried, error) {
+	c := &carried{}
 	if h.carry == nil {
-		return secret{}, secret{}, nil
+		return c, nil
 	}
 	payload, _, err := openRecord(root, kindCarry, headerKey, h.carry)
 	if err != nil {
-		return secret{}, secret{}, err
+		return nil, err
 	}
 	defer clear(payload)
-	switch n := len(payload); {
-	case n == secretSize+1 && payload[secretSize] == 0:
-	case n == 2*secretSize+1 && payload[secretSize] == 1:
-		old = secretFrom(payload[secretSize+1:])
-	default:
-		return secret{}, secret{}, fmt.Errorf("keyring: the ring's header carries %d bytes: %w", n, ErrDamaged)
+	d := decoder{b: payload}
+	key := func() (s secret) {
+		if b := d.next(secretSize); b != nil {
+			s = secretFrom(b)
+		}
+		return s
 	}
-	return secretFrom(payload), old, nil
+	c.names, c.generation = key(), d.u64()
+	switch d.u8() {
+	case 0:
+	case 1:
+		c.old = key()
+	default:
+		d.bad = true
+	}
+	n := d.u8()
+	for range min(n, maxAncestors) {
+		c.ancestors = append(c.ancestors, key())
+	}
+	if !d.done() || n > maxAncestors || c.generation == 0 {
+		c.wipe()
+		return nil, fmt.Errorf("keyring: what the ring's header carries is not well formed: %w", ErrDamaged)
+	}
+	return c, nil
 }
 
 // nameKey returns a copy of the key that names are hashed under.
@@ -135,24 +193,38 @@ func (r *Ring) renew(ctx context.Context, since uint64) (bool, error) {
 	return e.Rev != since, r.adopt(h, root, e.Rev)
 }
 
-// adopt makes the keys of a header the ring's. It copies root.
+// adopt makes the keys of a header the ring's, unless they are not those that follow.
+// It copies root.
 func (r *Ring) adopt(h *header, root secret, rev uint64) error {
-	names, old, err := h.carried(root)
+	c, err := h.carried(root)
 	if err != nil {
 		return err
 	}
+	defer c.wipe()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.root.key == nil {
-		names.wipe()
-		old.wipe()
 		return ErrClosed
+	}
+	if !c.follows(r, root) {
+		return fmt.Errorf("keyring: the ring's header is not one that follows on the one that was opened: %w", ErrRollback)
 	}
 	for _, k := range []secret{r.root, r.old, r.names} {
 		k.wipe()
 	}
-	r.root, r.old, r.names, r.fence = root.clone(), old, names, rev
+	r.root, r.old, r.names, r.generation, r.fence = root.clone(), c.old.clone(), c.names.clone(), c.generation, rev
 	return nil
+}
+
+// follows reports whether a header with this root key comes after what a ring has. r.mu is
+// held.
+func (c *carried) follows(r *Ring, root secret) bool {
+	if c.generation == r.generation { // what was resealed to the end stays so
+		return same(root, r.root) && (c.old.key == nil || r.old.key != nil)
+	}
+	mine := ancestor(r.root, r.ringID)
+	defer mine.wipe()
+	return c.generation > r.generation && slices.ContainsFunc(c.ancestors, func(a secret) bool { return same(a, mine) })
 }
 
 // write writes a record that seal seals, if it has revision rev in the store. It does
