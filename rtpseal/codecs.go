@@ -34,7 +34,7 @@ var codecTable = []Codec{
 	{"opus", true, func() joiner { return &codecs.OpusPacket{} }, func() cutter { return &codecs.OpusPayloader{} }},
 	{"vp8", false, func() joiner { return &codecs.VP8Packet{} }, func() cutter { return &codecs.VP8Payloader{EnablePictureID: true} }},
 	{"vp9", false, func() joiner { return &codecs.VP9Packet{} }, func() cutter { return &codecs.VP9Payloader{FlexibleMode: true} }},
-	{"h264", false, func() joiner { return &codecs.H264Packet{} }, func() cutter { return &codecs.H264Payloader{DisableStapA: true} }},
+	{"h264", false, func() joiner { return &codecs.H264Packet{} }, func() cutter { return h264Cutter{} }},
 	{"h265", false, func() joiner { return &codecs.H265Depacketizer{} }, func() cutter { return &codecs.H265Payloader{SkipAggregation: true} }},
 	{"av1", false, func() joiner { return &codecs.AV1Depacketizer{} }, func() cutter { return &codecs.AV1Payloader{} }},
 }

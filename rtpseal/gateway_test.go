@@ -9,10 +9,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/pion/rtp/codecs"
 	"pgregory.net/rapid"
 
 	"github.com/chanseal/chanseal/cipher"
@@ -424,6 +426,37 @@ func TestFrames(t *testing.T) {
 		if s.Kept() != 0 {
 			t.Errorf("%s: %d bytes are kept", name, s.Kept())
 		}
+	}
+	// Nothing of an access unit is dropped or reordered, whatever it holds.
+	codec, _ := rtpseal.LookupCodec("h264")
+	cutH264, _ := rtpseal.NewCutter(codec, 200)
+	for _, au := range []string{
+		"\x00\x00\x00\x01\x09\xf0\x00\x00\x00\x01\x67sps\x00\x00\x00\x01\x68one\x00\x00\x00\x01\x68two\x00\x00\x00\x01\x65slice",
+		"\x00\x00\x00\x01\x68pps\x00\x00\x00\x01\x67" + strings.Repeat("s", 500) + "\x00\x00\x00\x01\x0c\xff\xff\x80",
+	} {
+		var pkts rtpseal.Packets
+		if err := cutH264.Cut(&rtpseal.Unit{}, []byte(au), &pkts); err != nil {
+			t.Fatal(err)
+		}
+		var back []byte
+		d := &codecs.H264Packet{}
+		for i := range pkts.Len() {
+			if len(pkts.At(i)) > 200 {
+				t.Errorf("a packet of %d bytes", len(pkts.At(i)))
+			}
+			b, err := d.Unmarshal(pkts.At(i)[12:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			back = append(back, b...)
+		}
+		if string(back) != au {
+			t.Errorf("%q came back as %q", au, back)
+		}
+	}
+	var none rtpseal.Packets
+	if err := cutH264.Cut(&rtpseal.Unit{}, bytes.Repeat([]byte{0, 0, 1}, 100000), &none); err == nil || none.Len() != 0 {
+		t.Errorf("nothing but start codes: %v, %d packets", err, none.Len())
 	}
 	if _, err := rtpseal.LookupCodec("mjpeg"); err == nil {
 		t.Error("an unknown codec passes")
