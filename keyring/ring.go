@@ -27,6 +27,9 @@ type Options struct {
 	// Suites are the custom suites that channels of this ring may use, beside
 	// the built-in ones.
 	Suites []*cipher.Suite
+	// Witness remembers what was seen, over restarts, so that a store that went back
+	// is noticed; nil remembers nothing. The Ring closes it.
+	Witness *Witness
 }
 
 // Ring holds channels. It is safe for concurrent use.
@@ -37,6 +40,8 @@ type Ring struct {
 	fresh  sync.Mutex    // one renewal at a time
 	draw   func() uint64 // draws an instance number; replaced by tests
 	now    func() time.Time
+
+	witness *Witness // nil: nothing is remembered over restarts
 
 	mu    sync.Mutex
 	root  secret // empty once closed
@@ -123,7 +128,7 @@ func newRing(store Store, h *header, root secret, rev uint64, o Options) (*Ring,
 	}
 	defer c.wipe()
 	return &Ring{
-		store: store, ringID: slices.Clone(h.ringID), keks: slices.Clone(o.KEKs), root: root, old: c.old.clone(), names: c.names.clone(), generation: c.generation, fence: rev, draw: drawInstance, now: time.Now,
+		store: store, ringID: slices.Clone(h.ringID), keks: slices.Clone(o.KEKs), root: root, old: c.old.clone(), names: c.names.clone(), generation: c.generation, fence: rev, witness: o.Witness, draw: drawInstance, now: time.Now,
 		suites: slices.Clone(o.Suites), seen: map[string]uint64{}, followers: map[string]*follower{},
 	}, nil
 }
@@ -158,7 +163,7 @@ func (r *Ring) Close() error {
 		f.shut()
 	}
 	r.running.Wait()
-	return r.store.Close()
+	return errors.Join(r.store.Close(), r.witness.Close())
 }
 
 // ID identifies the ring: 16 random bytes, in hexadecimal. A copy has the same.
@@ -246,7 +251,7 @@ func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err 
 		known, keys := r.known(channelPrefix+id), r.keysOf()
 		e, err := r.store.Get(ctx, channelPrefix+id)
 		if err != nil {
-			if errors.Is(err, ErrNotFound) && known > 0 {
+			if errors.Is(err, ErrNotFound) && (known > 0 || r.witness.epoch(r.ringID, channelPrefix+id) > 0) {
 				return nil, 0, fmt.Errorf("keyring: a channel's record is gone: %w", ErrRollback)
 			}
 			return nil, 0, err
@@ -259,7 +264,16 @@ func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err 
 				continue
 			}
 		}
-		return st, e.Rev, err
+		if err != nil {
+			return nil, 0, err
+		}
+		if seen := r.witness.epoch(r.ringID, e.Key); st.top() < seen {
+			top := st.top()
+			st.wipe()
+			return nil, 0, fmt.Errorf("keyring: epoch %d is a channel's newest, but epoch %d was seen: %w", top, seen, ErrRollback)
+		}
+		r.witness.note(r.ringID, e.Key, st.top())
+		return st, e.Rev, nil
 	}
 }
 
@@ -274,6 +288,7 @@ func (r *Ring) save(ctx context.Context, id string, st *state, rev uint64) error
 		return err
 	}
 	st.revision++
+	r.witness.note(r.ringID, channelPrefix+id, st.top())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen[channelPrefix+id] = max(r.seen[channelPrefix+id], st.revision)

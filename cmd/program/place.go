@@ -44,6 +44,29 @@ func etcdKeyFile() (string, error) {
 	return filepath.Join(dir, "chanseal", "etcd.key"), nil
 }
 
+// etcdSeenFile is where it is remembered what was seen of rings in etcd.
+func etcdSeenFile() string {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "chanseal", "etcd.seen")
+}
+
+// etcdWitness remembers it, if there is a place to; a cluster that was put back to an
+// older state is noticed then.
+func etcdWitness() *keyring.Witness {
+	path := etcdSeenFile()
+	if path == "" || os.MkdirAll(filepath.Dir(path), 0o700) != nil {
+		return nil
+	}
+	w, err := keyring.OpenWitness(path)
+	if err != nil {
+		return nil
+	}
+	return w
+}
+
 // namedKEKs are those that flags and environment name.
 func (p *program) namedKEKs() (keks []keyring.KEK, err error) {
 	if p.passphraseFile != "" {
@@ -103,7 +126,7 @@ func (p *program) ringAt(ctx context.Context, place string, keks []keyring.KEK) 
 	if err != nil {
 		return nil, err
 	}
-	r, err := keyring.Open(ctx, store, keyring.Options{KEKs: keks, Suites: p.custom})
+	r, err := keyring.Open(ctx, store, keyring.Options{KEKs: keks, Suites: p.custom, Witness: etcdWitness()})
 	if err != nil {
 		store.Close()
 		return nil, err

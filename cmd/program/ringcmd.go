@@ -428,6 +428,7 @@ func (p *program) restoreAt(ctx context.Context, place string, backup *os.File, 
 		store.Close()
 		return nil, err
 	}
+	os.Remove(etcdSeenFile()) // who restores a ring means to go back
 	return r, nil
 }
 

@@ -10,9 +10,9 @@
 // writes to it, and whenever "not found" is to be said. So a ring of a million channels
 // opens in a moment.
 //
-// What the file cannot tell: that it was replaced as a whole by an older copy of
-// itself. A running [keyring.Ring] notices, by [keyring.ErrRollback], that a
-// record it has read went back; a ring opened later does not.
+// What the file cannot tell is that it was replaced as a whole by an older copy of
+// itself. A running [keyring.Ring] notices, by [keyring.ErrRollback], that a record it
+// has read went back; a ring opened later by the witness beside the file, [SeenFile].
 package boltstore
 
 import (

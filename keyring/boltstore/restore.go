@@ -44,6 +44,10 @@ func RestoreRing(ctx context.Context, dir string, backup io.Reader, o RingOption
 	if err := r.Close(); err != nil {
 		return nil, err
 	}
+	// Whoever restores a ring means to go back: what was seen here is forgotten.
+	if err := os.Remove(filepath.Join(dir, SeenFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("boltstore: %w", err)
+	}
 	if err := publish(tmp, db); err != nil {
 		return nil, err
 	}

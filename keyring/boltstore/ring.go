@@ -17,8 +17,9 @@ import (
 
 // The files of a ring's directory.
 const (
-	RingFile = "ring.db"  // the store
-	KeyFile  = "ring.key" // an age identity that opens it, unless other KEKs do
+	RingFile = "ring.db"   // the store
+	KeyFile  = "ring.key"  // an age identity that opens it, unless other KEKs do
+	SeenFile = "ring.seen" // the witness, so that an older RingFile is noticed that is put back
 )
 
 // RingOptions of [CreateRing] and [OpenRing]; the zero value is a good choice.
@@ -49,8 +50,17 @@ func openRing(ctx context.Context, path string, keks []keyring.KEK, o RingOption
 	if err != nil {
 		return nil, err
 	}
-	r, err := keyring.Open(ctx, s, keyring.Options{KEKs: keks, Suites: o.Suites})
+	// While CreateRing's file has another name, there is nothing to remember.
+	var witness *keyring.Witness
+	if filepath.Base(path) == RingFile {
+		if witness, err = keyring.OpenWitness(filepath.Join(filepath.Dir(path), SeenFile)); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	r, err := keyring.Open(ctx, s, keyring.Options{KEKs: keks, Suites: o.Suites, Witness: witness})
 	if err != nil {
+		witness.Close()
 		s.Close()
 		if errors.Is(err, keyring.ErrNoRing) { // a file without a header is no fresh start
 			err = s.wrap(keyring.ErrDamaged)

@@ -49,10 +49,10 @@ func TestCreateRing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Close()
-	if got := names(t, dir); got != "ring.db ring.key" {
+	if got := names(t, dir); got != "ring.db ring.key ring.seen" {
 		t.Errorf("files: %s", got)
 	}
-	for _, name := range []string{"", "ring.db", "ring.key"} {
+	for _, name := range []string{"", "ring.db", "ring.key", "ring.seen"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: mode %v, %v", name, info.Mode(), err)
@@ -389,7 +389,61 @@ func TestRestoreRing(t *testing.T) {
 	if err := restore(to); err != nil {
 		t.Error(err)
 	}
-	if files, _ := os.ReadDir(to); len(files) != 2 {
+	if files, _ := os.ReadDir(to); len(files) != 3 {
 		t.Errorf("files %v", files)
+	}
+}
+
+// TestPutBack puts an older copy of a ring's file in its place: whoever saw the newer one
+// refuses it, after a restart, too; a ring that is restored begins anew.
+func TestPutBack(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	r := createRing(t, dir, "a")
+	path := filepath.Join(dir, boltstore.RingFile)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	if err := r.Backup(ctx, &backup); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := r.Channel(ctx, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.Rotate(ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	use := func() error {
+		r, err := boltstore.OpenRing(ctx, dir, plain)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = r.Channel(ctx, "a")
+		return err
+	}
+	if err := use(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := use(); !errors.Is(err, keyring.ErrRollback) {
+		t.Fatalf("an older file: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := boltstore.RestoreRing(ctx, dir, &backup, plain, keyring.RestoreOptions{Skip: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored.Close()
+	if err := use(); err != nil {
+		t.Fatalf("restored: %v", err)
 	}
 }
