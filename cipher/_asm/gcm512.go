@@ -127,11 +127,12 @@ func blockCounters(first, n int) []uint64 {
 
 func bits(nr int) int { return map[int]int{10: 128, 14: 256}[nr] }
 
-// counters builds the first n counter vectors in Z0… from the first one in Z8.
-func counters(n int) []string {
+// counters builds the first n counter vectors in Z0… from the first one in Z8; swap is
+// the byte swap.
+func counters(n int, swap string) []string {
 	var o []string
 	for i := 0; i < n; i++ {
-		o = append(o, f("VPSHUFB Z10, Z8, Z%d", i))
+		o = append(o, f("VPSHUFB %s, Z8, Z%d", swap, i))
 		if i < n-1 {
 			o = append(o, "VPADDD Z9, Z8, Z8")
 		}
@@ -181,7 +182,7 @@ func start(n int) []string {
 
 // startAt is start for the counters in Z8.
 func startAt(n int) []string {
-	o := append([]string{f("g%d:", n)}, counters(n)...)
+	o := append([]string{f("g%d:", n)}, counters(n, "Z10")...)
 	o = append(o, "VBROADCASTI32X4 (AX), Z16", "VPXORQ X16, X19, X19")
 	for i := range n {
 		o = append(o, f("VPXORQ Z16, Z%d, Z%d", i, i))
@@ -226,6 +227,7 @@ func small(nr, n int, seal bool) []string {
 	last := n - 1
 	if seal {
 		o = append(o, merge(smallAES(nr, n), ends())...)
+		o = append(o, f("s%d:", n))
 		for i := 0; i < last; i++ {
 			o = append(o, f("VPXORQ %d(SI), Z18, Z31", 64*i), f("VAESENCLAST Z31, Z%d, Z%d", i, i), f("VMOVDQU64 Z%d, %d(DI)", i, 64*i))
 		}
@@ -274,29 +276,41 @@ func wipe() []string {
 // lastVector points R12 and R13 at the last vector of the R11 bytes at SI and
 // DI (1 to 512), puts its mask into K2 and jumps to v1 … v7 or falls through to v8.
 func lastVector() []string {
-	o := []string{
-		"LEAQ -1(R11), BX", "MOVQ BX, CX", "ANDQ $-64, BX", "LEAQ (SI)(BX*1), R12", "LEAQ (DI)(BX*1), R13",
-		"ANDQ $63, CX", "INCQ CX", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2",
-		"MOVL R12, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncesrc",
-		"srcok:", "MOVL R13, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bouncedst", "dstok:",
-	}
+	o := lastMask("")
 	for n := 1; n < 8; n++ {
 		o = append(o, f("CMPQ R11, $%d", 64*n), f("JLS v%d", n))
 	}
 	return o
 }
 
+// lastMask is lastVector without the jumps. A routine that has it twice tells their
+// labels apart.
+func lastMask(prefix string) []string {
+	return []string{
+		"LEAQ -1(R11), BX", "MOVQ BX, CX", "ANDQ $-64, BX", "LEAQ (SI)(BX*1), R12", "LEAQ (DI)(BX*1), R13",
+		"ANDQ $63, CX", "INCQ CX", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K2",
+		"MOVL R12, BX", "ANDL $4095, BX", "CMPL BX, $4032", f("JHI %sbouncesrc", prefix),
+		f("%ssrcok:", prefix), "MOVL R13, BX", "ANDL $4095, BX", "CMPL BX, $4032", f("JHI %sbouncedst", prefix), f("%sdstok:", prefix),
+	}
+}
+
+// bounceIn is where lastMask goes when a last vector might touch another page.
+func bounceIn(prefix string) []string {
+	return []string{
+		f("%sbouncesrc:", prefix), "MOVQ SI, R14", "MOVQ DI, BX", "MOVQ R12, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R12", "REP; MOVSB",
+		"MOVQ R14, SI", "MOVQ BX, DI", f("JMP %ssrcok", prefix),
+		f("%sbouncedst:", prefix), "LEAQ buf-64(SP), R13", f("JMP %sdstok", prefix),
+	}
+}
+
 // bounces is lastVector's other half, out of line: the last vector of src is
 // brought to the stack, that of dst taken from there at the end.
 func bounces() []string {
-	return []string{
-		"bouncesrc:", "MOVQ SI, R14", "MOVQ DI, BX", "MOVQ R12, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R12", "REP; MOVSB",
-		"MOVQ R14, SI", "MOVQ BX, DI", "JMP srcok",
-		"bouncedst:", "LEAQ buf-64(SP), R13", "JMP dstok",
+	return append(bounceIn(""),
 		"unbounce:", "CMPQ R13, BX", "JNE wipebuf",
 		"LEAQ -1(R11), CX", "MOVQ CX, DX", "ANDQ $-64, DX", "ADDQ DX, DI", "ANDQ $63, CX", "INCQ CX", "MOVQ BX, SI", "REP; MOVSB",
 		"wipebuf:", "VPXORQ Z25, Z25, Z25", "VMOVDQU64 Z25, (BX)", "JMP done",
-	}
+	)
 }
 
 // unbounce comes after the last store of what lastVector began.
@@ -406,14 +420,19 @@ func frames(nr int, seal bool) []string {
 	state := cat([]string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16),
 		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPCLMULQDQ $0x01, Z15, Z14, Z12",
 		"VPCLMULQDQ $0x10, Z15, Z14, Z14", "VPXORQ Z14, Z12, Z12"}, fold(false))
-	o = append(o, loop(nr, seal, state, chunk)...)
-	o = append(o, "VMOVDQA64 X25, X14", "XORL R10, R10",
-		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), f("LEAQ %d(CX), CX", map[bool]int{true: 0, false: -16}[seal]), "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
-		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:", "MOVL $1, R9",
+	// The counters of what the loop leaves over, from the frame at DX on.
+	rest := []string{"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), f("LEAQ %d(CX), CX", map[bool]int{true: 0, false: -16}[seal]), "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
+		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
 		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
-		"VBROADCASTI32X4 bswap<>(SB), Z10", "VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9",
-		"JMP small", "")
-	return o
+		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9"}
+	if seal {
+		o = append(o, loop(nr, seal, state, chunk, rest)...)
+		return append(append(o, bounceIn("t")...), "")
+	}
+	o = append(o, loop(nr, seal, state, chunk, nil)...)
+	o = append(o, "VMOVDQA64 X25, X14", "XORL R10, R10")
+	o = append(o, rest...)
+	return append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVL $1, R9", "JMP small", "")
 }
 
 // body is a middle piece of a long frame: whole chunks, state in and out.
@@ -427,7 +446,7 @@ func body(nr int, seal bool) []string {
 	o = append(o, loadArgs()...)
 	o = append(o, "BSWAPQ R8", "MOVQ st+48(FP), CX", f("VMOVDQU64 %d(CX), X25", stY), f("ADDQ %d(CX), R9", stBlocks))
 	o = append(o, longSetup(nr)...)
-	o = append(o, loop(nr, seal, nil, 0)...)
+	o = append(o, loop(nr, seal, nil, 0, nil)...)
 	o = append(o, "MOVQ st+48(FP), CX", f("VMOVDQU64 X25, %d(CX)", stY))
 	o = append(o, wipe()...)
 	return append(o, "RET", "")
@@ -563,7 +582,7 @@ func spread(stream []string, slots [][]string) []string {
 // loop runs while more than floor bytes are left and leaves the state in X25.
 // Seal hashes the chunk before the one it encrypts, Open the same one: there
 // every load of ciphertext stands before the store that may overwrite it.
-func loop(nr int, seal bool, state []string, floor int) []string {
+func loop(nr int, seal bool, state []string, floor int, rest []string) []string {
 	next := []string{f("ADDQ $%d, SI", chunk), f("ADDQ $%d, DI", chunk), f("SUBQ $%d, R11", chunk), f("CMPQ R11, $%d", floor), "JLS drain"}
 	start := []string{"VMOVDQU64 highHalves<>(SB), Z10", "VMOVDQA64 Z25, Z13", "VMOVDQA64 Z25, Z12", "VPXORQ Z11, Z11, Z11"}
 	if seal {
@@ -575,11 +594,11 @@ func loop(nr int, seal bool, state []string, floor int) []string {
 		o = append(o, assign(spread(chunkAES(nr), chunkGHASH("DI", -chunk)), ghashPool)...)
 		o = append(o, next...)
 		o = append(o, "JMP loop", "drain:")
-		for _, s := range chunkGHASH("DI", -chunk) {
-			o = append(o, s...)
+		if rest == nil {
+			o = append(o, cat(chunkGHASH("DI", -chunk)...)...)
+			return append(assign(o, ghashPool), fold(true)...)
 		}
-		o = append(assign(o, ghashPool), fold(true)...)
-		return o
+		return append(assign(o, ghashPool), drain(nr, rest)...)
 	}
 	o := append(state, start...)
 	o = append(o, "loop:")
@@ -590,6 +609,40 @@ func loop(nr int, seal bool, state []string, floor int) []string {
 	o = append(o, advance()...)
 	o = append(o, "JMP loop", "drain:")
 	return append(o, fold(true)...)
+}
+
+// drain hashes Seal's last chunk, while it encrypts the counters of the 1 to 512 bytes
+// that are left, and goes on in the straight line behind its AES. Z29 is the byte swap,
+// Z27 and Z17 round keys; Z26 has the last one.
+func drain(nr int, rest []string) []string {
+	o := cat(rest, []string{"VBROADCASTI32X4 bswap<>(SB), Z29",
+		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1), "XORL R10, R10"}, lastMask("t"))
+	for n := 1; n < 8; n++ {
+		o = append(o, f("CMPQ R11, $%d", 64*n), f("JLS t%d", n))
+	}
+	for n := 8; n > 0; n-- {
+		aes := append(counters(n, "Z29"), "VBROADCASTI32X4 (AX), Z27", "VPXORQ X27, X19, X19")
+		for i := range n {
+			aes = append(aes, f("VPXORQ Z27, Z%d, Z%d", i, i))
+		}
+		for r := 1; r < nr; r++ {
+			key := 17 + 10*(r%2)
+			aes = append(aes, f("VBROADCASTI32X4 %d(AX), Z%d", 16*r, key))
+			for i := range n {
+				aes = append(aes, f("VAESENC Z%d, Z%d, Z%d", key, i, i))
+			}
+			aes = append(aes, f("VAESENC X%d, X19, X19", key))
+		}
+		aes = append(aes, "VAESENCLAST X26, X19, X19")
+		// The counters first: chunkGHASH may take Z8.
+		o = append(o, f("t%d:", n))
+		o = append(o, assign(cat(aes[:2*n-1], spread(aes[2*n-1:], chunkGHASH("DI", -chunk))), ghashPool)...)
+		o = append(o, fold(true)...)
+		o = append(o, "VMOVDQA64 X25, X14", "VMOVDQA64 Z29, Z10", "VMOVDQA64 Z26, Z18")
+		o = append(o, ends()...)
+		o = append(o, f("JMP s%d", n))
+	}
+	return o
 }
 
 // mustLoadBeforeStore stops the generator if a vector is stored before GHASH
