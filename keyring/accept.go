@@ -133,18 +133,12 @@ func (s *state) mayMake() error {
 	return nil
 }
 
-// maySeal says whether this ring may seal under a sender number.
-func (s *state) maySeal(number uint16) error {
+// granted returns what tells whether this ring may seal under a sender number.
+func (s *state) granted() func(number uint16) bool {
 	k := s.keeper()
-	if k == nil {
-		return nil
+	return func(number uint16) bool {
+		return k == nil || slices.ContainsFunc(k.senders, func(r SenderRange) bool { return number >= r.First && number <= r.Last })
 	}
-	for _, r := range k.senders {
-		if number >= r.First && number <= r.Last {
-			return nil
-		}
-	}
-	return ErrNotGranted
 }
 
 // own is update for what only who keeps the channel may do.
@@ -296,6 +290,9 @@ func (s *state) accept(now time.Time, a *Acceptance) error {
 	current := s.activeNumber()
 	if current > active.Number && (staged == nil || staged.Number != current) {
 		return ErrOlder // a clock that is ahead may have activated what is still staged there; nothing else is newer here
+	}
+	if first := a.Epochs[0].Number; first > s.top() && !slices.ContainsFunc(s.epochs, func(e epoch) bool { return e.state != Forgotten }) {
+		s.floor, s.epochs = first-1, nil // all there was is forgotten: so is what was missed
 	}
 	if last := a.Epochs[len(a.Epochs)-1].Number; last > s.top() && last-s.top() > MaxEpochs-uint64(len(s.epochs)) {
 		return ErrFull

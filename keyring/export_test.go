@@ -35,6 +35,42 @@ func Resign(bundle []byte, thief *Ring) ([]byte, error) {
 	return append(b, ed25519.Sign(key, append([]byte(signContext), b...))...), nil
 }
 
+// Body opens the body of a bundle, and returns what a part of it holds.
+func Body(u *Bundle, id *Identity) (part, body []byte, err error) {
+	for _, p := range u.parts {
+		if part, err = id.open(partInfo(u.issuer, u.id), p.sealed); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	aead, err := bodyCipher(part[:contentKey])
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err = aead.Open(nil, make([]byte, aead.NonceSize()), u.body, u.head)
+	return part[contentKey:], body, err
+}
+
+// AcceptBody takes in what an issuer who may write anything could have sealed: sender
+// ranges, and the body of a bundle.
+func AcceptBody(ctx context.Context, r *Ring, ranges, body []byte) error {
+	key := make([]byte, contentKey)
+	aead, err := bodyCipher(key)
+	if err != nil {
+		return err
+	}
+	u := &Bundle{issuer: make([]byte, ed25519.PublicKeySize), body: aead.Seal(nil, make([]byte, aead.NonceSize()), body, nil)}
+	name, a, err := u.openBody(append(key, ranges...))
+	if err != nil {
+		return err
+	}
+	defer a.wipe()
+	_, err = r.Accept(ctx, name, a)
+	return err
+}
+
 // Parts returns what a bundle's recipients get, and what it is bound to.
 func Parts(u *Bundle) (sealed [][]byte, info []byte) {
 	for _, p := range u.parts {

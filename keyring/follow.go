@@ -313,6 +313,7 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 	}
 	sealing := len(f.senders)+len(f.feeds) > 0
 	due := f.st.duty(sealing)
+	granted := f.st.granted()
 	until := map[uint64]time.Time{} // of epochs in their grace
 	for i := range f.st.epochs {
 		if e := &f.st.epochs[i]; e.at(now) == Retiring {
@@ -335,6 +336,8 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 		case closed:
 		case number == 0:
 			s.stop(ErrForgotten)
+		case !granted(s.id): // not any more; renew tries again with the next record
+			s.stop(ErrNotGranted)
 		case at < number: // a Sender may know of a rotation before its follower
 			if err := s.renew(ctx); err != nil {
 				sooner(now.Add(retryEvery))

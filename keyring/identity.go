@@ -264,12 +264,13 @@ func (id *Identity) open(info, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := io.ReadAll(io.LimitReader(r, maxPart))
-	if err != nil || !bytes.HasPrefix(plain, info) {
+	plain := make([]byte, len(sealed)) // never grows: no copy of the key is left behind
+	n, err := io.ReadFull(r, plain)
+	if err != io.ErrUnexpectedEOF || !bytes.HasPrefix(plain[:n], info) { // the end was authenticated, and age adds to every file
 		clear(plain)
 		return nil, errNotThis
 	}
-	return plain[len(info):], nil
+	return plain[len(info):n], nil
 }
 
 var errNotThis = errors.New("keyring: not sealed for this")

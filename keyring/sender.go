@@ -101,9 +101,9 @@ func (s *Sender) renew(ctx context.Context) error {
 			st.wipe()
 			return fmt.Errorf("keyring: the channel %q: %w", c.name, ErrForgotten)
 		}
-		if err := st.maySeal(s.id); err != nil {
+		if !st.granted()(s.id) {
 			st.wipe()
-			return fmt.Errorf("keyring: sender %d of the channel %q: %w", s.id, c.name, err)
+			return fmt.Errorf("keyring: sender %d of the channel %q: %w", s.id, c.name, ErrNotGranted)
 		}
 		if taken != nil && taken.Epoch == e.number {
 			defer st.wipe()
@@ -195,7 +195,7 @@ func (s *Sender) Overhead() int { return int(s.overhead.Load()) }
 // Seal appends the sealed frame to dst; see [cipher.SealKey.Seal]. It allocates
 // nothing if dst has room, waits for nothing, and moves on to a new epoch
 // between two frames. Beside the errors of package cipher there are ErrClosed,
-// ErrStale and ErrForgotten; dst then comes back as it was.
+// ErrStale, ErrForgotten and ErrNotGranted; dst then comes back as it was.
 func (s *Sender) Seal(dst, frame, aad []byte) ([]byte, error) {
 	for {
 		c := s.cur.Load()

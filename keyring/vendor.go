@@ -193,7 +193,7 @@ func (r *Ring) ImportVendor(ctx context.Context, name string, k VendorKey, p Pol
 	if ch, err = r.Channel(ctx, name); err != nil {
 		return nil, Info{}, err
 	}
-	info, err := ch.update(ctx, func(st *state, now time.Time) error {
+	info, err := ch.own(ctx, func(st *state, now time.Time) error {
 		active := st.active()
 		if active == nil {
 			return ErrForgotten

@@ -303,6 +303,9 @@ func importError(name string, u *keyring.Bundle, from string, ids []*keyring.Ide
 		f.hints = []string{"it was valid until " + zone(u.NotAfter) + ": ask for a new one, or see whether this machine's clock is right"}
 	case errors.Is(err, keyring.ErrBundleReplayed), errors.Is(err, keyring.ErrOlder):
 		f.hints = []string{"nothing was changed; it was made " + zone(u.Created) + ": ask for a newer one"}
+	case errors.Is(err, keyring.ErrFull):
+		f.hints = []string{"more epochs went by than a channel keeps: import it into another ring, or give up what is here of it and import again: chanseal channel forget NAME"}
+		return f
 	case errors.Is(err, keyring.ErrOtherKeeper):
 		f.hints = []string{"a channel has one keeper: compare who that is: chanseal channel show NAME; or use another ring: --ring DIR"}
 	case errors.Is(err, keyring.ErrOtherSecret):
