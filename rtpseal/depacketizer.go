@@ -13,7 +13,7 @@ type Limits struct {
 	Bytes   int           // of all streams, default 16 MiB
 	Age     time.Duration // how long a packet waits for the others of its unit, default 2 s, at most MaxAge
 	Streams int           // of which something is kept, default 1024
-	Held    int           // units that wait for their key, default 256; in bytes at most Bytes/4
+	Held    int           // units that wait for their key, default 1024; in bytes at most Bytes/4
 }
 
 // MaxAge is the longest that anything of a frame is held.
@@ -37,7 +37,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Packets, 2048)
 	def(&l.Bytes, 16<<20)
 	def(&l.Streams, 1024)
-	def(&l.Held, 256)
+	def(&l.Held, 1024)
 	if l.Age <= 0 {
 		l.Age = 2 * time.Second
 	}
