@@ -75,6 +75,15 @@ const macHeadSize = 36
 const streamMost = 1536
 
 func ctrmacFile() []string {
+	o := append([]string{"#include \"funcdata.h\"", ""}, macTables()...)
+	for _, kind := range []macKind{macSeal, macOpen, macOnly} {
+		o = append(o, ctrmac(kind)...)
+	}
+	return o
+}
+
+// macTables are the tables that the kernels for one frame and those for batches read.
+func macTables() []string {
 	var iota64, swapped, pad, swap, count, step []byte
 	for j := range 64 {
 		iota64, swapped, pad = append(iota64, byte(j)), append(swapped, byte(j^3)), append(pad, 0x80)
@@ -90,12 +99,8 @@ func ctrmacFile() []string {
 			count, step = append(count, 0), append(step, 0)
 		}
 	}
-	o := cat([]string{"#include \"funcdata.h\"", ""}, shaTables(), bytesData("iota64", iota64), bytesData("swapped", swapped), bytesData("pad80", pad),
+	return cat(shaTables(), bytesData("iota64", iota64), bytesData("swapped", swapped), bytesData("pad80", pad),
 		bytesData("counterSwap", swap), bytesData("counter0", count), bytesData("counter4", step))
-	for _, kind := range []macKind{macSeal, macOpen, macOnly} {
-		o = append(o, ctrmac(kind)...)
-	}
-	return o
 }
 
 type macKind int
@@ -187,28 +192,14 @@ func unbounceTail(site string) (inline, outline []string) {
 	return inline, outline
 }
 
-func ctrmac(kind macKind) []string {
-	name := []string{"sealCTRMACAVX512", "openCTRMACAVX512", "macAVX512"}[kind]
-	doc := f([]string{`func %s(fr *CTRFrame)
-		Text of at least 16 bytes and tag go to Dst. With state nil Head and AAD have at most 27 bytes. Else
-		it continues from there; it has only whole vectors if more follows.`, `func %s(fr *CTRFrame)
-		OK says whether the tag at the end of Src is right, and only then the text goes to Dst. Src has at
-		least 16 bytes, the text at most 1536, Head and AAD at most 27.`, `func %s(fr *CTRFrame)
-		The HMAC alone of Src, which is ciphertext of at least 16 bytes, goes to Tag. Else as seal.`}[kind], name)
-	frame := 64
-	if kind == macOpen {
-		frame = 64 + streamMost + 3*64 + 64 // the padding may take up to three vectors more; 64 to align
-	}
-	o := text(doc, name, frame, 8)
-	if kind == macOpen {
-		o[len(o)-1] = f("TEXT ·%s(SB), 0, $%d-8", name, frame)
-		o = append(o, "NO_LOCAL_POINTERS")
-	}
-	var out []string // of line
+// firstBlock sets everything up and brings the first block of a frame into X3-X6: its
+// last two quads are what waits for V[0], which goes to Z30. tagged says that Src ends
+// with a tag, pieces that there may be a state to go on from.
+func firstBlock(kind macKind, tagged, pieces bool) (o, out []string) {
 	o = append(o, "MOVQ fr+0(FP), DX", "MOVQ (DX), AX", "MOVQ (AX), AX", f("MOVQ %d(DX), R9", cfLo), f("MOVL %d(DX), R8", cfHi),
 		f("MOVQ %d(DX), R10", cfState), f("MOVQ %d(DX), SI", cfSrc), f("MOVQ %d(DX), R11", cfN), f("MOVQ %d(DX), DI", cfDst))
-	if kind == macOpen {
-		o = append(o, f("SUBQ %d(AX), R11", cmTag), f("LEAQ stream-%d(SP), R14", frame-63), "ANDQ $-64, R14")
+	if tagged {
+		o = append(o, f("SUBQ %d(AX), R11", cmTag))
 	}
 	// The nonce's first 8 and last 4 bytes: R8 and R9.
 	split := []string{"BSWAPQ R9", "BSWAPL R8", "MOVQ R9, CX", "SHLQ $32, CX", "ORQ CX, R8", "SHRQ $32, R9"}
@@ -221,7 +212,7 @@ func ctrmac(kind macKind) []string {
 		}
 		o = append(o, "VMOVDQU64 counter0<>(SB), Z27")
 	}
-	if kind == macSeal {
+	if kind == macSeal && pieces {
 		o = append(o, "TESTQ R10, R10", "JNZ offset")
 		// Counters of a later piece.
 		out = append(out, "offset:", f("MOVQ %d(R10), CX", msBlock), "MOVL $0x8888, BX", "KMOVW BX, K1",
@@ -232,10 +223,10 @@ func ctrmac(kind macKind) []string {
 	o = append(o, "first:", "CMPQ R11, $64", "JLT firsttail")
 	o = append(o, fullVector(kind)...)
 	o = append(o, "firstdone:", f("MOVQ %d(DX), R12", cfN))
-	switch kind {
-	case macOpen:
+	if tagged {
 		o = append(o, f("SUBQ %d(AX), R12", cmTag))
-	default:
+	}
+	if pieces {
 		o = append(o, "TESTQ R10, R10", "JNZ resume")
 	}
 
@@ -255,7 +246,7 @@ func ctrmac(kind macKind) []string {
 		"VPORQ X29, X5, X5", "VEXTRACTI64X2 $1, Y29, X28", "VPORQ X28, X6, X6", "noaad:", "LEAQ 32(R13)(BX*1), R13")
 	out = append(out, "bounceaad:", "MOVQ SI, R9", "MOVQ DI, R12", "MOVQ R8, SI", "LEAQ buf-64(SP), DI", "MOVQ DI, R8", "MOVQ BX, CX", "REP; MOVSB",
 		"MOVQ R9, SI", "MOVQ R12, DI", f("MOVQ %d(DX), R12", cfN))
-	if kind == macOpen {
+	if tagged {
 		out = append(out, f("SUBQ %d(AX), R12", cmTag))
 	}
 	out = append(out, "JMP aadok")
@@ -267,6 +258,41 @@ func ctrmac(kind macKind) []string {
 		"LEAQ 64(R12)(R13*1), CX", "SHLQ $3, CX", "ROLQ $32, CX", "VMOVQ CX, X14", "VPSLLDQ $8, X14, X14",
 		"LEAQ 72(R12)(R13*1), R12", "SHRQ $6, R12", // blocks: the padding takes 9 bytes at least
 		f("VMOVDQU %d(AX), X1", cmInner), f("VMOVDQU %d(AX), X2", cmInner+16), "begun:", "VMOVDQA64 Z31, Z30")
+	// The first vector when it is the last, out of line. It takes the nonce's registers.
+	in, ol := lastPlace("F", kind == macSeal)
+	again := append([]string{f("MOVQ %d(DX), R9", cfLo), f("MOVL %d(DX), R8", cfHi)}, split...)
+	out = append(out, "firsttail:")
+	out = append(out, in...)
+	out = append(out, tailVector(kind)...)
+	if kind == macSeal {
+		undo, undoOut := unbounceTail("F")
+		out = append(append(append(append(out, undo...), again...), "JMP firstdone"), undoOut...)
+	} else {
+		out = append(append(append(out, "SUBQ $64, R11"), again...), "JMP firstdone")
+	}
+	out = append(out, ol...)
+	return o, out
+}
+
+func ctrmac(kind macKind) []string {
+	name := []string{"sealCTRMACAVX512", "openCTRMACAVX512", "macAVX512"}[kind]
+	doc := f([]string{`func %s(fr *CTRFrame)
+		Text of at least 16 bytes and tag go to Dst. With state nil Head and AAD have at most 27 bytes. Else
+		it continues from there; it has only whole vectors if more follows.`, `func %s(fr *CTRFrame)
+		OK says whether the tag at the end of Src is right, and only then the text goes to Dst. Src has at
+		least 16 bytes, the text at most 1536, Head and AAD at most 27.`, `func %s(fr *CTRFrame)
+		The HMAC alone of Src, which is ciphertext of at least 16 bytes, goes to Tag. Else as seal.`}[kind], name)
+	frame := 64
+	if kind == macOpen {
+		frame = 64 + streamMost + 3*64 + 64 // the padding may take up to three vectors more; 64 to align
+	}
+	o := text(doc, name, frame, 8)
+	if kind == macOpen {
+		o[len(o)-1] = f("TEXT ·%s(SB), 0, $%d-8", name, frame)
+		o = append(o, "NO_LOCAL_POINTERS", f("LEAQ stream-%d(SP), R14", frame-63), "ANDQ $-64, R14")
+	}
+	in, out := firstBlock(kind, kind == macOpen, kind != macOpen)
+	o = append(o, in...)
 
 	// The loop: the block in X3-X6, V[j] in Z30.
 	next := []string{"VPERMT2B Z31, Z29, Z30"}
@@ -290,20 +316,6 @@ func ctrmac(kind macKind) []string {
 		o = append(o, "SUBQ $64, R11")
 	}
 	o = append(o, "JMP loop")
-
-	// The first vector when it is the last, out of line. It takes the nonce's registers.
-	in, ol = lastPlace("F", kind == macSeal)
-	again := append([]string{f("MOVQ %d(DX), R9", cfLo), f("MOVL %d(DX), R8", cfHi)}, split...)
-	out = append(out, "firsttail:")
-	out = append(out, in...)
-	out = append(out, tailVector(kind)...)
-	if kind == macSeal {
-		undo, undoOut = unbounceTail("F")
-		out = append(append(append(append(out, undo...), again...), "JMP firstdone"), undoOut...)
-	} else {
-		out = append(append(append(out, "SUBQ $64, R11"), again...), "JMP firstdone")
-	}
-	out = append(out, ol...)
 
 	// The last block, and the outer hash.
 	o = append(o, "last:", "VPOR X14, X6, X6")

@@ -36,6 +36,7 @@ func main() {
 		{"xts512_amd64.s", xts512File},
 		{"sha_amd64.s", shaFile},
 		{"ctrmac512_amd64.s", ctrmacFile},
+		{"ctrbatch512_amd64.s", ctrbatchFile},
 	} {
 		if err := os.WriteFile(filepath.Join(*out, f.name), render(f.build()), 0o644); err != nil {
 			log.Fatal(err)

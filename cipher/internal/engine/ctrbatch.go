@@ -9,6 +9,14 @@ const ctrRun = 8
 // memory. The hashes of several run side by side: one alone waits for itself.
 func SealCTRBatch(frames []CTRFrame) {
 	for len(frames) > 1 {
+		if n := mac4(frames, true); n > 0 {
+			for i := range frames[:n] {
+				f := &frames[i]
+				copy(f.Dst[len(f.Src):], f.tag[:])
+			}
+			frames = frames[n:]
+			continue
+		}
 		run := frames[:min(len(frames), ctrRun)]
 		var macs [ctrRun]MAC
 		var heads [ctrRun][macHead + 16]byte
@@ -34,6 +42,13 @@ func SealCTRBatch(frames []CTRFrame) {
 // OpenCTRBatch is SealCTRBatch for Open.
 func OpenCTRBatch(frames []CTRFrame) {
 	for len(frames) > 1 {
+		if n := mac4(frames, false); n > 0 {
+			for i := range frames[:n] {
+				frames[i].decrypt(&frames[i].tag)
+			}
+			frames = frames[n:]
+			continue
+		}
 		run := frames[:min(len(frames), ctrRun)]
 		var macs [ctrRun]MAC
 		var heads [ctrRun][macHead + 16]byte
@@ -44,17 +59,22 @@ func OpenCTRBatch(frames []CTRFrame) {
 		}
 		SumBatch(macs[:len(run)])
 		for i := range run {
-			f := &run[i]
-			n, tag := len(f.Src)-f.Key.tag, f.Key.tag
-			// Nothing is decrypted that did not authenticate.
-			if f.OK = n >= 0 && subtle.ConstantTimeCompare(macs[i].Out[:tag], f.Src[n:]) == 1; f.OK {
-				f.Dst = f.Dst[:n]
-				hideKey(f.Key).ctr.XOR(f.Dst, f.Src[:n], f.Hi, f.Lo)
-			}
+			run[i].decrypt(&macs[i].Out)
 		}
 		frames = frames[len(run):]
 	}
 	for i := range frames {
 		frames[i].Open()
+	}
+}
+
+// decrypt compares the tag with what it should be, in constant time, and decrypts the
+// text if it is right: nothing is decrypted that did not authenticate.
+func (f *CTRFrame) decrypt(want *[MACSize]byte) {
+	k := hideKey(f.Key)
+	n := len(f.Src) - k.tag
+	if f.OK = n >= 0 && subtle.ConstantTimeCompare(want[:k.tag], f.Src[n:]) == 1; f.OK {
+		f.Dst = f.Dst[:n]
+		k.ctr.XOR(f.Dst, f.Src[:n], f.Hi, f.Lo)
 	}
 }

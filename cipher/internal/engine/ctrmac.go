@@ -1,9 +1,6 @@
 package engine
 
-import (
-	"crypto/subtle"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // CTRHMAC is AES in counter mode with HMAC-SHA256 over the ciphertext (RFC 9605,
 // Section 4.4.1): a CTR and an HMAC under keys of their own, which frames go through
@@ -111,9 +108,7 @@ func (f *CTRFrame) Open() bool {
 	}
 	// The tag first, in constant time: nothing is decrypted that did not authenticate.
 	f.sum(f.Src[:n])
-	if f.OK = subtle.ConstantTimeCompare(f.tag[:k.tag], f.Src[n:]) == 1; f.OK {
-		k.ctr.XOR(f.Dst, f.Src[:n], f.Hi, f.Lo)
-	}
+	f.decrypt(&f.tag)
 	return f.OK
 }
 

@@ -888,29 +888,6 @@ bounceaad:
 	MOVQ R12, DI
 	MOVQ 40(DX), R12
 	JMP aadok
-bouncesrcT:
-	MOVQ SI, R13
-	MOVQ DI, BX
-	MOVQ R8, DI
-	MOVQ R11, CX
-	REP; MOVSB
-	MOVQ R13, SI
-	MOVQ BX, DI
-	MOVQ $-1, BX
-	BZHIQ R11, BX, BX
-	LEAQ 1(BX), CX
-	JMP srcokT
-unbounceT:
-	TESTQ R11, R11
-	JLE unbouncedT
-	MOVQ SI, R13
-	MOVQ BX, SI
-	MOVQ R11, CX
-	MOVQ DI, R9
-	REP; MOVSB
-	MOVQ R13, SI
-	MOVQ R9, DI
-	JMP unbouncedT
 firsttail:
 	LEAQ buf-64(SP), R8
 	MOVQ R8, R9
@@ -991,6 +968,29 @@ bouncesrcF:
 	BZHIQ R11, BX, BX
 	LEAQ 1(BX), CX
 	JMP srcokF
+bouncesrcT:
+	MOVQ SI, R13
+	MOVQ DI, BX
+	MOVQ R8, DI
+	MOVQ R11, CX
+	REP; MOVSB
+	MOVQ R13, SI
+	MOVQ BX, DI
+	MOVQ $-1, BX
+	BZHIQ R11, BX, BX
+	LEAQ 1(BX), CX
+	JMP srcokT
+unbounceT:
+	TESTQ R11, R11
+	JLE unbouncedT
+	MOVQ SI, R13
+	MOVQ BX, SI
+	MOVQ R11, CX
+	MOVQ DI, R9
+	REP; MOVSB
+	MOVQ R13, SI
+	MOVQ R9, DI
+	JMP unbouncedT
 resume:
 	MOVQ 32(R10), CX
 	VMOVDQU64 (CX), Z30
@@ -1032,6 +1032,8 @@ suspend:
 // least 16 bytes, the text at most 1536, Head and AAD at most 27.
 TEXT ·openCTRMACAVX512(SB), 0, $1856-8
 	NO_LOCAL_POINTERS
+	LEAQ stream-1793(SP), R14
+	ANDQ $-64, R14
 	MOVQ fr+0(FP), DX
 	MOVQ (DX), AX
 	MOVQ (AX), AX
@@ -1042,8 +1044,6 @@ TEXT ·openCTRMACAVX512(SB), 0, $1856-8
 	MOVQ 40(DX), R11
 	MOVQ 8(DX), DI
 	SUBQ 320(AX), R11
-	LEAQ stream-1793(SP), R14
-	ANDQ $-64, R14
 	BSWAPQ R9
 	BSWAPL R8
 	MOVQ R9, CX
@@ -1838,18 +1838,6 @@ bounceaad:
 	MOVQ 40(DX), R12
 	SUBQ 320(AX), R12
 	JMP aadok
-bouncesrcT:
-	MOVQ SI, R13
-	MOVQ DI, BX
-	MOVQ R8, DI
-	MOVQ R11, CX
-	REP; MOVSB
-	MOVQ R13, SI
-	MOVQ BX, DI
-	MOVQ $-1, BX
-	BZHIQ R11, BX, BX
-	LEAQ 1(BX), CX
-	JMP srcokT
 firsttail:
 	LEAQ buf-64(SP), R8
 	MOVQ R8, R9
@@ -1909,6 +1897,18 @@ bouncesrcF:
 	BZHIQ R11, BX, BX
 	LEAQ 1(BX), CX
 	JMP srcokF
+bouncesrcT:
+	MOVQ SI, R13
+	MOVQ DI, BX
+	MOVQ R8, DI
+	MOVQ R11, CX
+	REP; MOVSB
+	MOVQ R13, SI
+	MOVQ BX, DI
+	MOVQ $-1, BX
+	BZHIQ R11, BX, BX
+	LEAQ 1(BX), CX
+	JMP srcokT
 bouncesrcX:
 	MOVQ SI, R13
 	MOVQ DI, BX
@@ -2621,18 +2621,6 @@ bounceaad:
 	MOVQ R12, DI
 	MOVQ 40(DX), R12
 	JMP aadok
-bouncesrcT:
-	MOVQ SI, R13
-	MOVQ DI, BX
-	MOVQ R8, DI
-	MOVQ R11, CX
-	REP; MOVSB
-	MOVQ R13, SI
-	MOVQ BX, DI
-	MOVQ $-1, BX
-	BZHIQ R11, BX, BX
-	LEAQ 1(BX), CX
-	JMP srcokT
 firsttail:
 	LEAQ buf-64(SP), R8
 	MOVQ R8, R9
@@ -2677,6 +2665,18 @@ bouncesrcF:
 	BZHIQ R11, BX, BX
 	LEAQ 1(BX), CX
 	JMP srcokF
+bouncesrcT:
+	MOVQ SI, R13
+	MOVQ DI, BX
+	MOVQ R8, DI
+	MOVQ R11, CX
+	REP; MOVSB
+	MOVQ R13, SI
+	MOVQ BX, DI
+	MOVQ $-1, BX
+	BZHIQ R11, BX, BX
+	LEAQ 1(BX), CX
+	JMP srcokT
 resume:
 	MOVQ 32(R10), CX
 	VMOVDQU64 (CX), Z30

@@ -1,0 +1,202 @@
+package main
+
+// CTR with HMAC for batches of short frames, in two steps: lay encrypts a frame and puts
+// its whole message, padded and in SHA's byte order, into a buffer; mac4 hashes four
+// such messages side by side and finishes their HMACs.
+//
+// What bounds mac4 (Zen 5, measured): SHA256RNDS2 starts every 2 cycles and takes 4, so
+// two messages could keep the unit busy if nothing ever came late; with four there is
+// room for it. SHA256MSG1 and MSG2 would need the registers of two messages: the schedule
+// of all four is computed in 512-bit registers instead, a quad of each per register, in
+// 20 instructions a quad where the SHA extensions take 4 times 5. Words and constants go
+// to the stack in one store of 64 bytes, and each half of a quad comes back by one load,
+// where PSHUFD would stand otherwise.
+//
+// mac4's registers: X1 … X8 states, two of each message; X0 words and constants; Z16-Z19
+// quads; X20-X27 states at the start of the block; Z28-Z31 scratch; DX job; R8-R11
+// messages; R12 blocks done; R14 the stack's aligned room; AX BX CX scratch. lay's are
+// those of the kernels for one frame, with R14 where the message goes.
+//
+// Messages may have different lengths: every state is put aside when its message ends,
+// and what is hashed behind that is thrown away.
+//
+// Constant time: as in the kernels for one frame, instructions and addresses depend on
+// lengths and pointers only; checked by reading. Every exit clears all vector
+// registers and what is on the stack.
+
+// Offsets in mac4Job; the engine asserts them.
+const (
+	m4Key    = 0
+	m4Msg    = 32
+	m4Blocks = 64
+	m4Most   = 96
+	m4State  = 104
+	m4Tag    = 232
+)
+
+func ctrbatchFile() []string {
+	var k []byte
+	for i := range 16 {
+		for range 4 {
+			for _, w := range shaConstants()[4*i : 4*i+4] {
+				k = append(k, byte(w), byte(w>>8), byte(w>>16), byte(w>>24))
+			}
+		}
+	}
+	o := cat(macTables(), bytesData("shaK4", k))
+	o = append(o, lay(true)...)
+	o = append(o, lay(false)...)
+	return append(o, mac4()...)
+}
+
+func lay(seal bool) []string {
+	name, kind := "layOpenAVX512", macOnly
+	doc := f(`func %s(fr *CTRFrame, msg *byte) (blocks int)
+		Puts the message that the tag at the end of Src is over to msg. The frame is as for openCTRMACAVX512.`, name)
+	if seal {
+		name, kind = "laySealAVX512", macSeal
+		doc = f(`func %s(fr *CTRFrame, msg *byte) (blocks int)
+			Encrypts Src to Dst and puts the message that the tag is over to msg. The frame is as for sealCTRMACAVX512.`, name)
+	}
+	o := append(text(doc, name, 64, 24), "MOVQ msg+8(FP), R14")
+	in, out := firstBlock(kind, !seal, false)
+	o = append(o, in...)
+	// The length in the last quad of Z14's place.
+	o = append(o, "MOVQ R12, blocks+16(FP)", "VPXORQ X28, X28, X28", "VINSERTI32X4 $3, X14, Z28, Z14",
+		"CMPQ R12, $1", "JNE long", "VEXTRACTI32X4 $3, Z14, X9", "VPOR X9, X6, X6", "long:",
+		"VMOVDQU X3, (R14)", "VMOVDQU X4, 16(R14)", "VMOVDQU X5, 32(R14)", "VMOVDQU X6, 48(R14)",
+		"loop:", "ADDQ $64, R14", "DECQ R12", "JEQ done", "CMPQ R11, $64", "JLT tail")
+	o = append(o, fullVector(kind)...)
+	o = append(o, "next:", "VPERMT2B Z31, Z29, Z30", "CMPQ R12, $1", "JNE store", "VPORQ Z14, Z30, Z30",
+		"store:", "VMOVDQU64 Z30, (R14)", "VMOVDQA64 Z31, Z30", "JMP loop", "tail:")
+	place, ol := lastPlace("T", seal)
+	o, out = append(o, place...), append(out, ol...)
+	o = append(o, tailVector(kind)...)
+	if seal {
+		undo, undoOut := unbounceTail("T")
+		o, out = append(o, undo...), append(out, undoOut...)
+	} else {
+		o = append(o, "SUBQ $64, R11")
+	}
+	o = append(o, "JMP next", "done:", "VPXORQ X16, X16, X16", "VMOVDQU64 Z16, buf-64(SP)")
+	o = append(o, wipe()...)
+	return append(append(append(o, "RET"), out...), "")
+}
+
+// schedule4 brings the quad four behind q into its register, of all four messages.
+func schedule4(i int) []string {
+	q := func(j int) int { return 16 + (i+j)%4 }
+	sigma := func(src, dst string, r1, r2, shift int) []string {
+		return []string{f("VPRORD $%d, %s, Z29", r1, src), f("VPRORD $%d, %s, Z30", r2, src), f("VPSRLD $%d, %s, %s", shift, src, src),
+			f("VPTERNLOGD $0x96, Z29, Z30, %s", src), f("VPADDD %s, %s, %s", src, dst, dst)}
+	}
+	to := f("Z%d", q(0))
+	o := []string{f("VPALIGNR $4, Z%d, Z%d, Z28", q(0), q(1)), f("VPALIGNR $4, Z%d, Z%d, Z31", q(2), q(3)), f("VPADDD Z31, %s, %s", to, to)}
+	o = append(o, sigma("Z28", to, 7, 18, 3)...)
+	// Words 0 and 1 from the last two of the quad before, then 2 and 3 from them.
+	o = append(o, f("VPSRLDQ $8, Z%d, Z28", q(3)))
+	o = append(o, sigma("Z28", to, 17, 19, 10)...)
+	o = append(o, f("VPSLLDQ $8, %s, Z28", to))
+	return append(o, sigma("Z28", to, 17, 19, 10)...)
+}
+
+// rounds4 is one block of four messages, whose quads are in Z16-Z19.
+func rounds4() []string {
+	const rooms = 4 // of words and constants, so that no store waits for the loads before it
+	add := func(i int) []string {
+		return []string{f("VPADDD shaK4<>+%d(SB), Z%d, Z31", 64*i, 16+i%4), f("VMOVDQA64 Z31, %d(R14)", 64*(i%rooms))}
+	}
+	o := add(0)
+	for i := range 16 {
+		var g, side []string
+		if i < 15 {
+			side = add(i + 1)
+		}
+		for half := range 2 {
+			for w := range 4 {
+				a, b := 1+2*w, 2+2*w
+				if half == 1 {
+					a, b = b, a
+				}
+				g = append(g, f("MOVQ %d(R14), X0", 64*(i%rooms)+16*w+8*half), f("SHA256RNDS2 X0, X%d, X%d", a, b))
+			}
+		}
+		if i < 12 {
+			side = append(side, schedule4(i)...)
+		}
+		o = append(o, merge(g, side)...)
+	}
+	return o
+}
+
+func mac4() []string {
+	const frame = 256 + 64
+	o := text(`func mac4AVX512(job *mac4Job)
+		HMACs of four messages that lay made.`, "mac4AVX512", frame, 8)
+	o = append(o, "MOVQ job+0(FP), DX", f("LEAQ words-%d(SP), R14", frame-63), "ANDQ $-64, R14", "XORL R12, R12")
+	msg := []string{"R8", "R9", "R10", "R11"}
+	for w := range 4 {
+		o = append(o, f("MOVQ %d(DX), AX", m4Key+8*w), f("VMOVDQU %d(AX), X%d", cmInner, 1+2*w), f("VMOVDQU %d(AX), X%d", cmInner+16, 2+2*w),
+			f("MOVQ %d(DX), %s", m4Msg+8*w, msg[w]))
+	}
+	o = append(o, "block:")
+	for i := range 4 {
+		o = append(o, f("VMOVDQU64 %d(R8), X%d", 16*i, 16+i))
+		for w := 1; w < 4; w++ {
+			o = append(o, f("VINSERTI32X4 $%d, %d(%s), Z%d, Z%d", w, 16*i, msg[w], 16+i, 16+i))
+		}
+	}
+	keep := func() (o []string) {
+		for w := range 8 {
+			o = append(o, f("VMOVDQA64 X%d, X%d", 1+w, 20+w))
+		}
+		return o
+	}
+	addUp := func() (o []string) {
+		for w := range 8 {
+			o = append(o, f("VPADDD X%d, X%d, X%d", 20+w, 1+w, 1+w))
+		}
+		return o
+	}
+	o = append(o, keep()...)
+	o = append(o, rounds4()...)
+	o = append(o, addUp()...)
+	o = append(o, "INCQ R12")
+	for w := range 4 {
+		o = append(o, f("CMPQ R12, %d(DX)", m4Blocks+8*w), f("JNE on%d", w),
+			f("VMOVDQU X%d, %d(DX)", 1+2*w, m4State+32*w), f("VMOVDQU X%d, %d(DX)", 2+2*w, m4State+32*w+16),
+			f("on%d:", w), f("ADDQ $64, %s", msg[w]))
+	}
+	o = append(o, f("CMPQ R12, %d(DX)", m4Most), "JNE block")
+	// The outer hash.
+	words := func(w int) []string {
+		a, b := 1+2*w, 2+2*w
+		return []string{f("VPSHUFD $0x1b, X%d, X%d", a, a), f("VPSHUFD $0x1b, X%d, X%d", b, b),
+			f("VPUNPCKLQDQ X%d, X%d, X0", b, a), f("VPUNPCKHQDQ X%d, X%d, X9", b, a)}
+	}
+	for w := range 4 {
+		o = append(o, f("VMOVDQU %d(DX), X%d", m4State+32*w, 1+2*w), f("VMOVDQU %d(DX), X%d", m4State+32*w+16, 2+2*w))
+		o = append(o, words(w)...)
+		if w == 0 {
+			o = append(o, "VMOVDQA64 X0, X16", "VMOVDQA64 X9, X17")
+		} else {
+			o = append(o, f("VINSERTI32X4 $%d, X0, Z16, Z16", w), f("VINSERTI32X4 $%d, X9, Z17, Z17", w))
+		}
+		o = append(o, f("MOVQ %d(DX), AX", m4Key+8*w), f("VMOVDQU %d(AX), X%d", cmOuter, 1+2*w), f("VMOVDQU %d(AX), X%d", cmOuter+16, 2+2*w))
+	}
+	o = append(o, "VBROADCASTI32X4 shaPad<>(SB), Z18", "VBROADCASTI32X4 shaPad<>+16(SB), Z19")
+	o = append(o, keep()...)
+	o = append(o, rounds4()...)
+	o = append(o, addUp()...)
+	for w := range 4 {
+		o = append(o, words(w)...)
+		o = append(o, "VPSHUFB swap32<>(SB), X0, X0", "VPSHUFB swap32<>(SB), X9, X9", f("VMOVDQU X0, %d(DX)", m4Tag+32*w), f("VMOVDQU X9, %d(DX)", m4Tag+32*w+16))
+	}
+	// The inner states and the schedule.
+	o = append(o, "VPXORQ X31, X31, X31", f("VMOVDQU64 Z31, %d(DX)", m4State), f("VMOVDQU64 Z31, %d(DX)", m4State+64))
+	for i := range 4 {
+		o = append(o, f("VMOVDQA64 Z31, %d(R14)", 64*i))
+	}
+	o = append(o, wipe()...)
+	return append(o, "RET", "")
+}
