@@ -42,6 +42,13 @@ func times(src, dst, s int) []string {
 	}
 }
 
+// times32 is times for x^32, where the shifts are whole bytes: the carry, four bytes, comes
+// down by one shift. One instruction less is 3 % of the loop, which has 3.4 of them for
+// the four vector units in each cycle.
+func times32(t int) []string {
+	return []string{f("VPSRLDQ $12, Z%d, Z28", t), f("VPSLLDQ $4, Z%d, Z%d", t, t), "VPCLMULQDQ $0x00, Z31, Z28, Z29", f("VPXORQ Z29, Z%d, Z%d", t, t)}
+}
+
 func xts512(nr int, enc bool) []string {
 	dir, op, off := "Encrypt", "VAESENC", offEnc
 	if !enc {
@@ -88,7 +95,7 @@ func xts512(nr int, enc bool) []string {
 	for i := 0; i < 8; i++ {
 		o = append(o, vector(i)...)
 		o = append(o, whiten(i)...)
-		next = append(next, times(8+i, 8+i, 32)...)
+		next = append(next, times32(8+i)...)
 	}
 	o = append(o, merge(rounds(8), next)...)
 	for i := 0; i < 8; i++ {
