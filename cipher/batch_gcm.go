@@ -82,18 +82,39 @@ func (k *OpenKey) openRunGCM(frames []Frame, apart bool) (failed int) {
 		n++
 	}
 	engine.OpenBatch(jobs[:n])
-	n = 0
-	for i := range frames {
+	good := apart && n == len(frames) && n > 0
+	for i := range jobs[:n] {
+		good = good && jobs[i].OK
+	}
+	done := 0
+	if good && k.box.Load() != nil {
+		done = k.admitRun(ctrs[:n])
+	}
+	for i := range frames[:done] {
 		f := &frames[i]
-		if f.Err != nil {
-			continue
+		f.Dst = f.Dst[:len(f.Dst)+len(jobs[i].Dst)]
+	}
+	n = done
+	for i := done; i < len(frames); i++ {
+		if f := &frames[i]; f.Err == nil {
+			failed += k.admit(f, part{ctrs[n], jobs[n].Dst}, jobs[n].OK)
+			n++
 		}
-		if out := jobs[n].Dst; apart && jobs[n].OK && k.box.Load() != nil && k.window.commitInOrder(ctrs[n]) {
-			f.Dst = f.Dst[:len(f.Dst)+len(out)]
-		} else {
-			failed += k.admit(f, part{ctrs[n], out}, jobs[n].OK)
-		}
-		n++
 	}
 	return failed
+}
+
+// admitRun lets the counters of frames that are all genuine through the window, as
+// many of the first ones as go with few steps, and returns how many: all, if they are
+// new, differ and lie in the highest block. The first one may begin it.
+func (k *OpenKey) admitRun(ctrs []uint64) int {
+	switch {
+	case k.window.commitRun(ctrs):
+		return len(ctrs)
+	case !k.window.commit(ctrs[0]):
+		return 0
+	case len(ctrs) > 1 && k.window.commitRun(ctrs[1:]):
+		return len(ctrs)
+	}
+	return 1
 }

@@ -108,6 +108,23 @@ func (w *window) commitInOrder(ctr uint64) bool {
 	return w.top.Load() == b && (v^w.blockTag(b))>>32 == 0 && v&bit == 0 && slot.CompareAndSwap(v, v|bit)
 }
 
+// commitRun is commitInOrder for several counters at once: all of them or none. False
+// means nothing, as there.
+func (w *window) commitRun(ctrs []uint64) bool {
+	b := ctrs[0] >> blockShift
+	var run uint64
+	for _, ctr := range ctrs {
+		bit := uint64(1) << (ctr & blockMask)
+		if ctr>>blockShift != b || run&bit != 0 {
+			return false
+		}
+		run |= bit
+	}
+	slot := &w.slots[b&w.mask]
+	v := slot.Load()
+	return w.top.Load() == b && (v^w.blockTag(b))>>32 == 0 && v&run == 0 && slot.CompareAndSwap(v, v|run)
+}
+
 // commit accepts ctr, once: of several calls with one counter exactly one returns
 // true. It is called only for a frame that authenticated.
 func (w *window) commit(ctr uint64) bool {

@@ -48,6 +48,44 @@ func TestWindowInOrder(t *testing.T) {
 	}
 }
 
+// TestWindowCommitRun: several counters at once are accepted if each would be, and none
+// of them is afterwards.
+func TestWindowCommitRun(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	runs := 0
+	for round := range 300 {
+		plain, quick := newWindow(64), newWindow(64)
+		next := r.Uint64() >> (8 + r.Uint64()%56)
+		for range 300 {
+			ctrs := make([]uint64, 1+r.Uint64()%8)
+			for i := range ctrs {
+				ctrs[i] = next - min(next, r.Uint64()%3)
+				next += r.Uint64() % 3
+			}
+			if !quick.commitRun(ctrs) {
+				for _, c := range ctrs {
+					if a, b := plain.commit(c), quick.commit(c); a != b {
+						t.Fatalf("round %d: %d is accepted: %v, want %v", round, c, b, a)
+					}
+				}
+				continue
+			}
+			runs++
+			for _, c := range ctrs {
+				if !plain.commit(c) {
+					t.Fatalf("round %d: %d of %d accepted in a run, but not by itself", round, c, ctrs)
+				}
+				if quick.commit(c) || quick.commitRun([]uint64{c}) {
+					t.Fatalf("round %d: %d is accepted twice", round, c)
+				}
+			}
+		}
+	}
+	if runs < 1000 {
+		t.Errorf("only %d runs were accepted", runs)
+	}
+}
+
 // TestWindowInOrderOnce has goroutines that commit the same counters at once: each
 // counter is accepted by one of them.
 func TestWindowInOrderOnce(t *testing.T) {

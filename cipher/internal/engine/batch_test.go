@@ -93,6 +93,87 @@ func TestGCMBatch(t *testing.T) {
 	}
 }
 
+// TestGCMBatchEveryLength has all lengths of the kernels for short frames in one batch,
+// forwards, backwards and each by two, and refuses each frame of a batch in turn.
+func TestGCMBatchEveryLength(t *testing.T) {
+	eachTier(t, func(t *testing.T, tr tier) {
+		r := source(51)
+		for _, size := range []int{16, 32} {
+			p := newGCMPair(t, fill(r, size), tr)
+			for _, order := range []func(i int) int{
+				func(i int) int { return i }, func(i int) int { return 199 - i }, func(i int) int { return i / 2 }, func(i int) int { return i * 83 % 200 },
+			} {
+				frames, wants := make([]GCMFrame, 200), make([][]byte, 200)
+				for i := range frames {
+					text, aad := fill(r, order(i)), fill(r, (i*7)%34)
+					wants[i] = p.std.Seal(nil, stdNonce(9, uint64(i)), text, aad)
+					frames[i] = makeFrame(&p.ours, make([]byte, len(wants[i])), text, 9, uint64(i), aad)
+				}
+				SealBatch(frames)
+				for i := range frames {
+					if !bytes.Equal(frames[i].Dst, wants[i]) {
+						t.Fatalf("AES-%d: frame %d of %d bytes differs", 8*size, i, len(frames[i].Src))
+					}
+				}
+			}
+			const most = 7
+			for bad := range most {
+				for bit := range 8 * (20 + TagSize) {
+					frames := make([]GCMFrame, most)
+					for i := range frames {
+						text, aad := fill(r, 20), fill(r, 5)
+						sealed := p.std.Seal(nil, stdNonce(9, uint64(i)), text, aad)
+						if i == bad {
+							sealed[bit/8] ^= 1 << (bit % 8)
+						}
+						frames[i] = makeFrame(&p.ours, text, sealed, 9, uint64(i), aad)
+					}
+					OpenBatch(frames)
+					for i := range frames {
+						if f := &frames[i]; f.OK == (i == bad) || !f.OK && !bytes.Equal(f.Dst, make([]byte, 20)) {
+							t.Fatalf("AES-%d: bit %d of frame %d flipped: frame %d opened %v, %x", 8*size, bit, bad, i, f.OK, f.Dst)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// FuzzGCMBatch cuts frames out of the input, two lengths and a key's number each, and
+// has a batch of them do what the standard library does.
+func FuzzGCMBatch(f *testing.F) {
+	f.Add([]byte{96, 12, 0, 20, 3, 1, 170, 30, 2, 0, 0, 0}, uint64(1))
+	f.Add(bytes.Repeat([]byte{100, 15, 0}, 9), uint64(1)<<40)
+	f.Fuzz(func(t *testing.T, shape []byte, lo uint64) {
+		r := source(lo)
+		for _, tr := range tiers() {
+			keys := []*gcmPair{newGCMPair(t, fill(r, 16), tr), newGCMPair(t, fill(r, 16), tr), newGCMPair(t, fill(r, 32), tr)}
+			var frames []GCMFrame
+			var wants [][]byte
+			for s := shape; len(s) >= 3 && len(frames) < 300; s = s[3:] {
+				p, text, aad := keys[int(s[2])%len(keys)], fill(r, int(s[0])), fill(r, int(s[1])%64)
+				nonce := lo + uint64(len(frames))
+				wants = append(wants, p.std.Seal(nil, stdNonce(1, nonce), text, aad))
+				frames = append(frames, makeFrame(&p.ours, make([]byte, len(text)+TagSize), text, 1, nonce, aad))
+			}
+			SealBatch(frames)
+			for i := range frames {
+				if !bytes.Equal(frames[i].Dst, wants[i]) {
+					t.Fatalf("%v: frame %d differs", tr, i)
+				}
+				frames[i].Src, frames[i].Dst = frames[i].Dst, make([]byte, len(frames[i].Src))
+			}
+			OpenBatch(frames)
+			for i := range frames {
+				if !frames[i].OK {
+					t.Fatalf("%v: frame %d is refused", tr, i)
+				}
+			}
+		}
+	})
+}
+
 func TestGCMBatchAllocs(t *testing.T) {
 	if raceflag.Enabled {
 		t.Skip("allocation counts mean nothing under the race detector")

@@ -71,48 +71,11 @@ type GCMFrame struct {
 	state *gcmState
 }
 
-// Seal encrypts Src and writes len(Src)+TagSize bytes to Dst. Dst may begin where Src
-// begins, else they must not overlap; AAD must not overlap Dst. Seal panics if Dst is
-// too short.
-func (f *GCMFrame) Seal() {
-	f.Dst = f.Dst[:len(f.Src)+TagSize]
-	if k := f.Key.asm; k == nil {
-		f.sealStd()
-	} else if k.takes(f, len(f.Src)) {
-		sealFrames(k.rk.kind(), f, 1)
-	} else {
-		k.sealLong(f)
-	}
-}
-
 func (f *GCMFrame) sealStd() {
 	var nonce [12]byte
 	f.putNonce(&nonce)
 	var buf [joinSize]byte
 	hideKey(f.Key).std.Seal(hide(f.Dst)[:0], hide(nonce[:]), hide(f.Src), hide(f.join(&buf)))
-}
-
-// Open decrypts Src, a text and its tag, into the first len(Src)-TagSize bytes of Dst,
-// and reports, in OK too, whether the tag was right. If not, those bytes of Dst are
-// cleared. Overlap is as for Seal.
-func (f *GCMFrame) Open() bool {
-	n := len(f.Src) - TagSize
-	if n < 0 {
-		f.OK = false
-		return false
-	}
-	dst := f.Dst[:n]
-	if k := f.Key.asm; k == nil {
-		f.openStd(dst)
-	} else if k.takes(f, n) {
-		openFrames(k.rk.kind(), f, 1)
-	} else {
-		k.openLong(f)
-	}
-	if !f.OK {
-		clear(dst)
-	}
-	return f.OK
 }
 
 func (f *GCMFrame) openStd(dst []byte) {

@@ -182,6 +182,53 @@ func (k *gcmKey) takes(f *GCMFrame, n int) bool {
 	return n <= maxPiece && f.HeadLen == 0 && len(f.AAD) <= 16
 }
 
+// Seal encrypts Src and writes len(Src)+TagSize bytes to Dst. Dst may begin where Src
+// begins, else they must not overlap; AAD must not overlap Dst. Seal panics if Dst is
+// too short.
+func (f *GCMFrame) Seal() {
+	f.Dst = f.Dst[:len(f.Src)+TagSize]
+	switch k := f.Key.asm; {
+	case k == nil:
+		f.sealStd()
+	case !k.takes(f, len(f.Src)):
+		k.sealLong(f)
+	case k.rk.kind() == avx512x128: // called from here: one call less counts on a short frame
+		seal128AVX512(f, 1)
+	case k.rk.kind() == avx512x256:
+		seal256AVX512(f, 1)
+	default:
+		sealFrames(k.rk.kind(), f, 1)
+	}
+}
+
+// Open decrypts Src, a text and its tag, into the first len(Src)-TagSize bytes of Dst,
+// and reports, in OK too, whether the tag was right. If not, those bytes of Dst are
+// cleared. Overlap is as for Seal.
+func (f *GCMFrame) Open() bool {
+	n := len(f.Src) - TagSize
+	if n < 0 {
+		f.OK = false
+		return false
+	}
+	dst := f.Dst[:n]
+	switch k := f.Key.asm; {
+	case k == nil:
+		f.openStd(dst)
+	case !k.takes(f, n):
+		k.openLong(f)
+	case k.rk.kind() == avx512x128:
+		open128AVX512(f, 1)
+	case k.rk.kind() == avx512x256:
+		open256AVX512(f, 1)
+	default:
+		openFrames(k.rk.kind(), f, 1)
+	}
+	if !f.OK {
+		clear(dst)
+	}
+	return f.OK
+}
+
 // begin fills the state for a frame that one call cannot take as it is, with a text of
 // n bytes; tail is for the last piece's AAD, if any is left for it.
 func (k *gcmKey) begin(st *gcmState, f *GCMFrame, n int, tail *[joinSize]byte) (aad []byte) {

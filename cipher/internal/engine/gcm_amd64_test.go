@@ -88,6 +88,31 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				}
 			}
 		}
+		sealShort, openShort := sealShort128AVX512, openShort128AVX512
+		if size == 32 {
+			sealShort, openShort = sealShort256AVX512, openShort256AVX512
+		}
+		for v := 1; v <= 3; v++ {
+			for count := 1; count <= 5; count++ {
+				frames := make([]GCMFrame, count)
+				for i := range frames {
+					sealed := buf[256*i:][:64*v-16+TagSize]
+					frames[i] = makeFrame(&GCM{asm: k}, sealed, sealed[:64*v-16], 1, uint64(i), aad)
+				}
+				sealShort(&frames[0], count, v)
+				check("sealShort")
+				for i := range frames {
+					frames[i].Src = frames[i].Dst
+				}
+				openShort(&frames[0], count, v)
+				check("openShort")
+				for i := range frames {
+					if !frames[i].OK {
+						t.Fatalf("openShort refuses frame %d of %d", i, count)
+					}
+				}
+			}
+		}
 		sealBody(k, &buf[0], &buf[0], 8192, 1, 2, &st)
 		check("sealBody")
 		openBody(k, &buf[0], &buf[0], 8192, 1, 2, &st)

@@ -43,9 +43,23 @@ func shaFinish(_, _ *shaState, _ *byte, _ int, _ *[MACSize]byte) {
 func sealSome([]GCMFrame) int { return 0 }
 func openSome([]GCMFrame) int { return 0 }
 
-func (schedule) kind() byte                   { return 0 }
-func sealFrames(byte, *GCMFrame, int)         {}
-func openFrames(byte, *GCMFrame, int)         {}
-func (*gcmKey) takes(_ *GCMFrame, _ int) bool { return false }
-func (*gcmKey) sealLong(*GCMFrame)            {}
-func (*gcmKey) openLong(*GCMFrame)            {}
+func (schedule) kind() byte { return 0 }
+
+// Seal is described at its twin for amd64.
+func (f *GCMFrame) Seal() {
+	f.Dst = f.Dst[:len(f.Src)+TagSize]
+	f.sealStd()
+}
+
+// Open is described at its twin for amd64.
+func (f *GCMFrame) Open() bool {
+	n := len(f.Src) - TagSize
+	if f.OK = false; n < 0 {
+		return false
+	}
+	dst := f.Dst[:n]
+	if f.openStd(dst); !f.OK {
+		clear(dst)
+	}
+	return f.OK
+}

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"bytes"
 	"os"
 	"syscall"
 	"testing"
@@ -70,6 +71,53 @@ func TestGCMAtPageEdges(t *testing.T) {
 				clear(text)
 				if !p.ours.open(text, sealed, hi, lo, aad) || string(text) != want {
 					t.Fatalf("AES-%d, %d bytes, text against the page: Open fails", 8*size, n)
+				}
+			}
+		}
+	})
+}
+
+// TestGCMBatchAtPageEdges has a frame of each length of the kernels for short frames
+// against absent pages, alone in its batch and among others of every number, with
+// texts, AAD and outputs at both ends.
+func TestGCMBatchAtPageEdges(t *testing.T) {
+	eachTier(t, func(t *testing.T, tr tier) {
+		r := source(8)
+		src, dst, extra := newFence(t, 300), newFence(t, 300), newFence(t, 64)
+		for _, size := range []int{16, 32} {
+			p := newGCMPair(t, fill(r, size), tr)
+			for n := 0; n <= 180; n++ {
+				count, at := 1+n%5, n%(1+n%5)
+				for _, end := range []bool{false, true} {
+					frames, wants := make([]GCMFrame, count), make([][]byte, count)
+					texts := make([][]byte, count)
+					for i := range frames {
+						m, lo := int(r.Uint64()%177), r.Uint64()
+						to, from, aad := make([]byte, m+TagSize), make([]byte, m), fill(r, int(r.Uint64()%33))
+						if i == at {
+							m = n
+							to, from, aad = dst.slice(n+TagSize, end), src.slice(n, end), extra.slice(n%33, end)
+							r.Read(aad)
+						}
+						r.Read(from)
+						texts[i] = bytes.Clone(from)
+						wants[i] = p.std.Seal(nil, stdNonce(7, lo), from, aad)
+						frames[i] = makeFrame(&p.ours, to, from, 7, lo, aad)
+					}
+					SealBatch(frames)
+					for i := range frames {
+						if !bytes.Equal(frames[i].Dst, wants[i]) {
+							t.Fatalf("AES-%d, %d bytes, frame %d of %d, at end %v: sealed text differs", 8*size, n, i, count, end)
+						}
+						frames[i].Src, frames[i].Dst = frames[i].Dst, frames[i].Src
+						clear(frames[i].Dst)
+					}
+					OpenBatch(frames)
+					for i := range frames {
+						if !frames[i].OK || !bytes.Equal(frames[i].Dst, texts[i]) {
+							t.Fatalf("AES-%d, %d bytes, frame %d of %d, at end %v: opened %v", 8*size, n, i, count, end, frames[i].OK)
+						}
+					}
 				}
 			}
 		}
