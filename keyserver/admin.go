@@ -53,6 +53,8 @@ func (s *Server) Admin(c AdminConfig) http.Handler {
 		{"POST /v1/admin/channels/{channel}/rotate", "rotate", admin.Operator, a.rotate},
 		{"POST /v1/admin/revocations", "revoke", admin.Operator, a.revoke},
 		{"POST /v1/admin/cards", "issue", admin.Operator, a.issue},
+		{"PUT /v1/admin/blind/{channel}", "bundle", admin.Operator, a.bundle},
+		{"GET /v1/admin/blind/{channel}/members", "members", admin.Operator, a.members},
 		{"GET /v1/admin/audit", "audit", admin.Auditor, a.audit},
 	} {
 		all[op.pattern] = a.guard(op.name, op.role, op.do)
@@ -147,6 +149,8 @@ func adminProblem(err error) string {
 		return "no-channel"
 	case errors.Is(err, keyring.ErrChannelExists):
 		return "channel-exists"
+	case errors.Is(err, errOtherIssuer):
+		return "other-issuer"
 	}
 	return "unavailable"
 }

@@ -304,6 +304,9 @@ func (st *state) watch() {
 			switch {
 			case strings.HasPrefix(ev.Key, "s/"):
 				st.check(st.s.ctx, ev.Key)
+				st.s.membersChanged()
+			case strings.HasPrefix(ev.Key, "b/"):
+				st.s.blindChanged(ev.Key)
 			case strings.HasPrefix(ev.Key, "r/") && !ev.Deleted:
 				st.learn(ev.Key)
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/chanseal/chanseal/channelkey"
+	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyserver/api"
 	"github.com/chanseal/chanseal/keyserver/audit"
 )
@@ -36,6 +37,12 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
 	}
 	visit := visit{s: s, ctx: r.Context(), bearer: token, channel: r.PathValue("channel"), user: channelkey.User(req.UID)}
 	visit.to, visit.kem = to, string(req.Kem)
+	if req.Recipient != "" {
+		if _, err := keyring.ParseRecipient(req.Recipient); err != nil || len(req.Recipient) > maxRecipient {
+			return refuse("bad-key")
+		}
+		visit.recipient = req.Recipient
+	}
 	var m *member
 	if strings.HasPrefix(token, resumePrefix) {
 		m, err = visit.resume()
@@ -60,6 +67,9 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusCreated, &api.Membership{Member: m.id, Token: api.Token(visit.token), Resume: api.Token(visit.resumeToken),
 		ResumeSeconds: int(s.cfg.ResumeFor.Seconds()), Sender: m.sender, ServiceEnd: m.gatePass().End, Keys: keys})
 }
+
+// maxRecipient bounds the text of a recipient in bytes.
+const maxRecipient = 4096
 
 // limit bounds the attempts to enter, from one address and with one card.
 func (s *Server) limit(r *http.Request, token string) error {
@@ -118,7 +128,7 @@ func (v *visit) sit(m *member) error {
 		err = st.lease(v.ctx, m)
 	}
 	if err == nil {
-		m.first, _, err = m.hub.ch.Joined(v.ctx)
+		m.first, err = m.hub.from.joined(v.ctx)
 	}
 	var owed bool
 	if err == nil {
@@ -126,7 +136,7 @@ func (v *visit) sit(m *member) error {
 		owed, err = st.claim(v.ctx, m, m.resume)
 	}
 	if err == nil && owed { // whoever sat here before may know the next epoch
-		_, err = m.hub.ch.PutOut(v.ctx)
+		err = m.hub.from.putOut(v.ctx)
 	}
 	if err != nil {
 		m.hub.drop(m)
@@ -153,6 +163,7 @@ func (v *visit) settle(m *member) {
 	s.passes[m.passID] = m
 	s.tokens[m.token], s.resumes[m.resume] = m, m
 	s.mu.Unlock()
+	s.membersChanged()
 	m.mu.Lock()
 	m.seen()
 	m.wait(s.cfg.ResumeFor)
@@ -222,14 +233,16 @@ func (v *visit) unknown() error {
 	return refuse("unknown-token")
 }
 
-// rewrap takes the new public key, if there is one.
+// rewrap takes the new public keys, if there are any.
 func (v *visit) rewrap(m *member) {
-	if v.to == nil {
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.wrapKey = v.wrapKey
+	if v.to != nil {
+		m.to, m.kem = v.to, v.kem
+	}
+	if v.recipient != "" {
+		m.recipient = v.recipient
+	}
 }
 
 // takeOver brings a membership of another server here.

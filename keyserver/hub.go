@@ -16,8 +16,7 @@ type hub struct {
 	s    *Server
 	name string
 	id   string // opaque, as in the audit record
-	ch   *keyring.Channel
-	feed *keyring.Feed
+	from source
 
 	mu      sync.Mutex
 	snap    *snapshot // nil once closed, or if the channel was forgotten
@@ -52,6 +51,9 @@ func (s *Server) enterHub(ctx context.Context, name string, m *member, back bool
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m.hub = h
+	if _, blind := h.from.(*blindSource); blind && m.recipient == "" {
+		return refuse("no-recipient")
+	}
 	if back {
 		h.senders.mark(m.sender)
 	} else {
@@ -65,28 +67,22 @@ func (s *Server) enterHub(ctx context.Context, name string, m *member, back bool
 	return nil
 }
 
-// openHub begins to follow a channel. If nobody knows who was inside of it before, the
-// first to enter gets a fresh epoch.
+// openHub begins to follow a channel: one of the ring, or a blind one.
 func (s *Server) openHub(ctx context.Context, name string) (*hub, error) {
-	ch, err := s.cfg.Ring.Channel(ctx, name)
+	from, err := s.openRing(ctx, name)
+	if errors.Is(err, keyring.ErrNoChannel) {
+		from, err = s.openBlind(ctx, name)
+	}
 	if err != nil {
 		return nil, err
 	}
-	h := &hub{s: s, name: name, id: s.cfg.Audit.ID("c", name), ch: ch, members: map[*member]struct{}{},
+	h := &hub{s: s, name: name, id: s.cfg.Audit.ID("c", name), from: from, members: map[*member]struct{}{},
 		wake: make(chan struct{}, 1), idle: time.Now()}
 	if s.state != nil {
 		h.senders.next = uint16(rand.N(1 << 16)) // other servers give out numbers, too
-	} else if _, err := ch.Revoke(ctx, "opened"); err != nil {
-		return nil, err
-	}
-	if err := h.stage(ctx); err != nil {
-		return nil, err
-	}
-	if h.feed, err = ch.Feed(ctx); err != nil {
-		return nil, err
 	}
 	if err := h.refresh(); err != nil {
-		h.feed.Close()
+		from.close()
 		return nil, err
 	}
 	if !s.start(h.run) {
@@ -111,16 +107,9 @@ func (h *hub) acquire() *snapshot {
 
 // refresh takes what the ring has now.
 func (h *hub) refresh() error {
-	handout, err := h.feed.Current()
+	next, err := h.from.snapshot()
 	if err != nil {
 		return err
-	}
-	defer handout.Wipe()
-	var next *snapshot
-	if len(handout.Keys) > 0 {
-		if next, err = newSnapshot(&handout, h.s.cfg.Ring.ID()); err != nil {
-			return err
-		}
 	}
 	h.mu.Lock()
 	old := h.snap
@@ -133,7 +122,7 @@ func (h *hub) refresh() error {
 	}
 	h.snap = next
 	switch {
-	case next == nil || next.staged:
+	case next == nil || next.staged || next.active == 0:
 		h.stageAt = time.Time{}
 	case h.stageAt.IsZero():
 		h.stageAt = time.Now().Add(stageAfter)
@@ -143,7 +132,7 @@ func (h *hub) refresh() error {
 		all = append(all, m)
 	}
 	h.mu.Unlock()
-	if next != nil && (old == nil || old.active != next.active) {
+	if next != nil && next.active != 0 && (old == nil || old.active != next.active) {
 		h.s.counters.rotated.Add(1)
 		h.s.later(audit.Entry{Event: "rotate", Channel: h.id, Epoch: next.active})
 	}
@@ -198,17 +187,8 @@ func (h *hub) drop(m *member) {
 	h.senders.give(m.sender)
 }
 
-// stage makes the next epoch, so that members hold it before it is needed.
-func (h *hub) stage(ctx context.Context) error {
-	_, err := h.ch.Stage(ctx, "next")
-	if errors.Is(err, keyring.ErrStaged) {
-		return nil
-	}
-	return err
-}
-
 func (h *hub) stageNow() bool {
-	err := h.stage(h.s.ctx)
+	err := h.from.stage(h.s.ctx)
 	return err == nil || errors.Is(err, keyring.ErrForgotten) || h.s.ctx.Err() != nil
 }
 
@@ -224,8 +204,8 @@ func (h *hub) run() {
 	defer timer.Stop()
 	for {
 		wait := h.s.cfg.IdleChannel
-		told := h.tell(&h.putOut, h.ch.PutOut)
-		if !h.tell(&h.left, h.ch.Left) || !told {
+		told := h.tell(&h.putOut, h.from.putOut)
+		if !h.tell(&h.left, h.from.left) || !told {
 			wait = retryAfter
 		}
 		h.mu.Lock()
@@ -248,7 +228,7 @@ func (h *hub) run() {
 			return
 		case <-h.wake:
 		case <-timer.C:
-		case <-h.feed.Changed():
+		case <-h.from.changed():
 			if err := h.refresh(); err != nil {
 				h.s.log.Warn("keyserver: a channel cannot be read", "channel", h.id, "error", cause(err))
 			}
@@ -258,7 +238,7 @@ func (h *hub) run() {
 
 // tell tells the ring of members who went, and reports whether that worked. From then on
 // the ring's own record says that an epoch is owed, whoever lives to make it.
-func (h *hub) tell(list *[]*member, call func(context.Context, ...uint16) (keyring.Info, error)) bool {
+func (h *hub) tell(list *[]*member, call func(context.Context, ...uint16) error) bool {
 	h.mu.Lock()
 	who := *list
 	*list = nil
@@ -270,7 +250,7 @@ func (h *hub) tell(list *[]*member, call func(context.Context, ...uint16) (keyri
 	for i, m := range who {
 		senders[i] = m.sender
 	}
-	_, err := call(h.s.ctx, senders...)
+	err := call(h.s.ctx, senders...)
 	if err == nil || errors.Is(err, keyring.ErrForgotten) { // then nothing is left that could be known
 		h.s.excluded(who)
 		return true
@@ -323,5 +303,5 @@ func (h *hub) close() {
 	if snap != nil {
 		snap.release()
 	}
-	h.feed.Close()
+	h.from.close()
 }

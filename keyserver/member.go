@@ -39,8 +39,9 @@ type member struct {
 
 // wrapKey is what secrets are wrapped to.
 type wrapKey struct {
-	to  hpke.PublicKey
-	kem string
+	to        hpke.PublicKey
+	kem       string
+	recipient string // of bundles, for blind channels
 }
 
 // place returns the member's records in the shared state.
@@ -237,6 +238,9 @@ func (m *member) handOut() (*snapshot, error) {
 func (m *member) recordHandOut(snap *snapshot) error {
 	m.mu.Lock()
 	var entries []audit.Entry
+	if blind := snap.keys.Bundle != nil; blind && snap.keys.Revision > m.handed {
+		entries = append(entries, audit.Entry{Event: "hand-out", Actor: m.actor, Channel: m.hub.id, Subject: m.id, Epoch: snap.keys.Revision, Reason: "bundle"})
+	}
 	for _, e := range snap.keys.Epochs {
 		if len(e.Secret) > 0 && e.Epoch >= m.first && e.Epoch > m.handed {
 			entries = append(entries, audit.Entry{Event: "hand-out", Actor: m.actor, Channel: m.hub.id, Subject: m.id, Epoch: e.Epoch})

@@ -92,13 +92,14 @@ type Server struct {
 	failed   atomic.Bool // the audit record does not work
 	began    time.Time   // by the monotonic clock: when it is set nobody has left
 
-	opening sync.Mutex // one hub is opened at a time
-	mu      sync.RWMutex
-	hubs    map[string]*hub // by the channel's name
-	tokens  map[tokenHash]*member
-	resumes map[tokenHash]*member
-	passes  map[uint64]*member           // by the pass's ID
-	early   map[uint64]channelkey.Reason // put out before they were in passes
+	opening  sync.Mutex // one hub is opened at a time
+	mu       sync.RWMutex
+	hubs     map[string]*hub // by the channel's name
+	tokens   map[tokenHash]*member
+	resumes  map[tokenHash]*member
+	passes   map[uint64]*member           // by the pass's ID
+	early    map[uint64]channelkey.Reason // put out before they were in passes
+	watching watchers
 
 	state    *state // nil: not shared
 	entries  entryQueue
@@ -257,6 +258,7 @@ func (s *Server) end(m *member, why string, putOut bool) bool {
 	if s.state != nil {
 		s.start(func() { s.state.gone(m) })
 	}
+	s.membersChanged()
 	return true
 }
 
@@ -289,7 +291,7 @@ func (s *Server) owe(ctx context.Context, channel string, gone []leaving) {
 		_, err = ch.PutOut(ctx, senders...)
 	}
 	switch {
-	case err == nil, errors.Is(err, keyring.ErrNoChannel), errors.Is(err, keyring.ErrForgotten): // then there is nothing that they could know
+	case err == nil, errors.Is(err, keyring.ErrNoChannel), errors.Is(err, keyring.ErrForgotten): // a blind channel, whose keeper sees it, or nothing that they could know
 		s.state.release(gone)
 	default:
 		s.log.Error("keyserver: the ring cannot be told who went", "channel", s.cfg.Audit.ID("c", channel), "error", cause(err))

@@ -77,7 +77,7 @@ func (s *snapshot) newer(old *snapshot) bool {
 	}
 	return slices.ContainsFunc(s.keys.Epochs, func(e api.Epoch) bool {
 		return !slices.ContainsFunc(old.keys.Epochs, func(o api.Epoch) bool { return same(e, o) })
-	}) || s.staged != old.staged
+	}) || s.staged != old.staged || s.keys.Bundle != nil && s.keys.Revision > old.keys.Revision
 }
 
 // etag names what a member is given.
@@ -116,7 +116,7 @@ func (s *snapshot) body(m *member) ([]byte, error) {
 // secrets, which are wrapped to it.
 func (s *snapshot) forMember(m *member, to hpke.PublicKey) (k api.Keys, err error) {
 	k = s.since(m.first)
-	if to != nil {
+	if to != nil && k.Bundle == nil {
 		k.Wrapped, err = wrap(to, m.id, &k)
 	}
 	return k, err

@@ -31,16 +31,17 @@ const shelfName = "keyserver"
 
 // seat is a member's record.
 type seat struct {
-	Server   string // its heartbeat's name
-	Member   string
-	Gate     channelkey.Seat
-	Sender   uint16
-	First    uint64 // the first epoch that they may be given
-	LeaseRev uint64 // of the sender number's record
-	Kem      string `json:",omitempty"`
-	Key      []byte `json:",omitempty"` // the member's public key
-	Resume   []byte // hash of the resume token
-	Gone     bool   // left or put out; the rotation is still to come
+	Server    string // its heartbeat's name
+	Member    string
+	Gate      channelkey.Seat
+	Sender    uint16
+	First     uint64 // the first epoch that they may be given
+	LeaseRev  uint64 // of the sender number's record
+	Kem       string `json:",omitempty"`
+	Key       []byte `json:",omitempty"` // the member's public key
+	Recipient string `json:",omitempty"` // of bundles
+	Resume    []byte // hash of the resume token
+	Gone      bool   // left or put out; the rotation is still to come
 }
 
 // leaving is what is to be removed once a rotation has excluded somebody.
@@ -94,7 +95,7 @@ func (st *state) write(ctx context.Context, m *member, resume tokenHash, rev uin
 		return 0, refuse("unavailable")
 	}
 	m.mu.Lock()
-	x := seat{Server: st.id, Member: m.id, Gate: gate, Sender: m.sender, First: m.first, LeaseRev: m.leaving.leaseRev, Resume: resume[:]}
+	x := seat{Server: st.id, Member: m.id, Gate: gate, Sender: m.sender, First: m.first, LeaseRev: m.leaving.leaseRev, Recipient: m.recipient, Resume: resume[:]}
 	if m.to != nil {
 		x.Kem, x.Key = m.kem, m.to.Bytes()
 	}
@@ -368,6 +369,7 @@ func (st *state) takeOver(ctx context.Context, token, channel string, user chann
 	}
 	m = &member{s: st.s, id: old.Member, sender: old.Sender, actor: st.s.cfg.Audit.ID("u", string(old.Gate.User)),
 		leaving: leaving{seat: e.Key, seatRev: rev, lease: leaseKey(lease, old.Sender), leaseRev: old.LeaseRev, sender: old.Sender}, first: old.First}
+	m.recipient = old.Recipient
 	if len(old.Key) > 0 {
 		m.kem = old.Kem
 		if m.to, err = recipient(&api.EnterRequest{Kem: api.EnterRequestKem(old.Kem), PublicKey: old.Key}); err != nil {

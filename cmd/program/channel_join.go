@@ -55,6 +55,7 @@ Any flag can be set in the environment: CHANSEAL_JOIN_SERVER for --server.`,
 	f.StringVar(&cardFile, "card-file", "", "`FILE` with the channel key (required)")
 	f.StringVar(&o.Pin, "pin", "", "check the server's certificate by its `FINGERPRINT`, sha256//…, instead of an authority")
 	f.StringVar(&ca, "ca", "", "check it by the authorities in `FILE`, PEM")
+	f.StringVar(&o.Issuer, "issuer", "", "the channel is blind, and kept by who has this `FINGERPRINT` (channel export prints it)")
 	f.BoolVar(&o.Plain, "plain", false, "have secrets sent as they are inside TLS, not wrapped to a key of this member")
 	f.BoolVar(&once, "once", false, "end when the present epochs are in the ring")
 	return c

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -46,7 +47,7 @@ records every call, refused ones too.`,
 		RunE: needCommand,
 	}
 	c.AddCommand(p.adminPersonCommand())
-	for _, sub := range []*cobra.Command{r.persons(), r.appoint(), r.dismiss(), r.grant(), r.channels(), r.create(), r.rotate(), r.revoke(), r.issue(), r.audit()} {
+	for _, sub := range []*cobra.Command{r.persons(), r.appoint(), r.dismiss(), r.grant(), r.channels(), r.create(), r.rotate(), r.revoke(), r.issue(), r.keep(), r.audit()} {
 		r.flags(sub)
 		c.AddCommand(sub)
 	}
@@ -169,26 +170,33 @@ func (r *adminRemote) flags(c *cobra.Command) {
 	c.PreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c, "CHANSEAL_ADMIN_") }
 }
 
+// credentials reads what a person shows.
+func (r *adminRemote) credentials() (token string, conf *tls.Config, err error) {
+	data, err := os.ReadFile(r.tokenFile)
+	if err != nil {
+		return "", nil, fileError(r.tokenFile, err)
+	}
+	if conf, err = clientTLS(r.ca, r.pin); err != nil {
+		return "", nil, err
+	}
+	if r.cert != "" || r.key != "" {
+		cert, err := tls.LoadX509KeyPair(r.cert, r.key)
+		if err != nil {
+			return "", nil, fileError(r.cert, err)
+		}
+		conf.Certificates = []tls.Certificate{cert}
+	}
+	return strings.TrimSpace(string(data)), conf, nil
+}
+
 // call makes a request, and prints the answer if out is nil.
 func (r *adminRemote) call(c *cobra.Command, method, path string, in, out any) error {
 	if r.server == "" || r.tokenFile == "" {
 		return usagef(c, "%s: --server URL and --token-file FILE are needed", c.CommandPath())
 	}
-	token, err := os.ReadFile(r.tokenFile)
-	if err != nil {
-		return fileError(r.tokenFile, err)
-	}
-	defer clear(token)
-	conf, err := clientTLS(r.ca, r.pin)
+	token, conf, err := r.credentials()
 	if err != nil {
 		return err
-	}
-	if r.cert != "" || r.key != "" {
-		cert, err := tls.LoadX509KeyPair(r.cert, r.key)
-		if err != nil {
-			return fileError(r.cert, err)
-		}
-		conf.Certificates = []tls.Certificate{cert}
 	}
 	var body io.Reader = http.NoBody
 	if in != nil {
@@ -202,7 +210,7 @@ func (r *adminRemote) call(c *cobra.Command, method, path string, in, out any) e
 	if err != nil || req.URL.Scheme != "https" {
 		return usagef(c, "%s: --server: want https://HOST:PORT", c.CommandPath())
 	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
 	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: conf}, Timeout: 30 * time.Second}
 	defer hc.CloseIdleConnections()
@@ -368,4 +376,46 @@ func (r *adminRemote) audit() *cobra.Command {
 		}}
 	c.Flags().Uint64Var(&after, "after", 0, "leave out the entries up to `NUMBER`")
 	return c
+}
+
+func (r *adminRemote) keep() *cobra.Command {
+	return &cobra.Command{Use: "keep NAME", Short: "keep a blind channel, whose server cannot open it (operator)",
+		Long: `Keep a channel of this ring at a key server that is to have none of its secrets. The
+server lets members in and out; this command follows who is there, has the ring make an
+epoch when somebody went, and gives the server a signed bundle for those who are there,
+which it stores and forwards. Members join with --issuer and the fingerprint that this
+prints; tell it them on another way than by the server.
+
+It runs until it is interrupted. While it does not run nobody is excluded, and who joins
+waits.`,
+		Args: exactArgs("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx := c.Context()
+			if r.server == "" || r.tokenFile == "" {
+				return usagef(c, "%s: --server URL and --token-file FILE are needed", c.CommandPath())
+			}
+			token, conf, err := r.credentials()
+			if err != nil {
+				return err
+			}
+			ring, err := r.p.openRing(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			defer ring.Close()
+			issuer, err := ring.Fingerprint(ctx)
+			if err != nil {
+				return err
+			}
+			r.p.notef("members join with --issuer %s", issuer)
+			r.p.notef("running; ctrl-c ends it")
+			tr := &http.Transport{TLSClientConfig: conf, ResponseHeaderTimeout: 30 * time.Second}
+			defer tr.CloseIdleConnections()
+			err = client.Keep(ctx, client.KeeperOptions{Server: strings.TrimSuffix(r.server, "/"), Token: token, Client: &http.Client{Transport: tr}, Ring: ring, Channel: args[0],
+				Logger: slog.New(slog.NewTextHandler(r.p.stderr, &slog.HandlerOptions{Level: r.p.logLevel()}))})
+			if err != nil {
+				return joinError(err)
+			}
+			return nil
+		}}
 }

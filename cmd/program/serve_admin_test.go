@@ -9,7 +9,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/chanseal/chanseal/channelkey"
 	"github.com/chanseal/chanseal/keyserver"
 	"github.com/chanseal/chanseal/keyserver/audit"
 )
@@ -90,4 +92,42 @@ func TestServeAdmin(t *testing.T) {
 		}
 	}
 	run(exitUsage, "serve", "admin", "channels")
+}
+
+// TestBlindChannel: a channel of the keeper's ring reaches a member by way of a server
+// that does not have it.
+func TestBlindChannel(t *testing.T) {
+	home, keeper, member := newTestRing(t), filepath.Join(t.TempDir(), "keeper"), filepath.Join(t.TempDir(), "member")
+	d := newTestDesk(t)
+	server, pin, said := d.serve(home, "--admin-listen", "127.0.0.1:0")
+	admin := administrationAt.FindStringSubmatch(said())[1]
+	runHere(t, home, "serve", "admin", "person", "add", "oscar", "--role", "operator")
+	runHere(t, home, "serve", "admin", "person", "token", "oscar", "-o", filepath.Join(d.dir, "token"))
+	runHere(t, keeper, "channel", "create", "vault")
+	keeps := background(t, keeper, "serve", "admin", "keep", "vault", "--server", admin, "--pin", pin, "--token-file", filepath.Join(d.dir, "token"))
+	issuer := regexp.MustCompile(`--issuer (\S+)`).FindStringSubmatch(keeps())[1]
+	key, err := d.issuer.Mint(channelkey.Publisher("vault", "5", time.Now(), time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	card := filepath.Join(d.dir, "card")
+	os.WriteFile(card, []byte(key), 0o600)
+	join := []string{"channel", "join", "vault", "--server", server, "--pin", pin, "--uid", "5", "--card-file", card, "--issuer", issuer, "--once"}
+	var out bytes.Buffer
+	for end := time.Now().Add(20 * time.Second); ; { // until the keeper's first bundle is there
+		out.Reset()
+		p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &out, home: member}
+		if code := p.run(t.Context(), join); code == exitDone {
+			break
+		} else if !strings.Contains(out.String(), "no-channel") || time.Now().After(end) {
+			t.Fatalf("%d: %s", code, out.String())
+		}
+	}
+	sealed := filepath.Join(d.dir, "sealed")
+	runHere(t, keeper, "seal", "--channel", "vault", "-o", sealed, clipPath("vp8.ivf"))
+	runHere(t, member, "open", "--channel", "vault", "-o", filepath.Join(d.dir, "opened"), sealed)
+	p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &out, home: home}
+	if code := p.run(t.Context(), []string{"open", "--channel", "vault", "-o", filepath.Join(d.dir, "never"), sealed}); code == exitDone {
+		t.Error("the server's ring opens it")
+	}
 }

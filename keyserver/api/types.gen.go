@@ -53,6 +53,9 @@ type EnterRequest struct {
 	// PublicKey The member's HPKE public key, as RFC 9180 serializes it; an ephemeral one is best.
 	PublicKey []byte `json:"public_key,omitempty"`
 
+	// Recipient For a blind channel, whom bundles are to be sealed to, as in hpke:mlkem768-x25519:…
+	Recipient string `json:"recipient,omitempty"`
+
 	// UID Who enters, as the card says it. A number is a uid, anything else an account.
 	UID string `json:"uid,omitempty"`
 }
@@ -102,6 +105,8 @@ type Expiry struct {
 
 // Keys defines model for Keys.
 type Keys struct {
+	// Bundle Of a blind channel, whose server has no secret, the newest bundle of its keeper; there are no epochs then.
+	Bundle  []byte `json:"bundle,omitempty"`
 	Channel string `json:"channel"`
 
 	// Epochs The active epoch, the next one if it is there (staged), and those that receivers still accept (retiring), whose secrets are not given.

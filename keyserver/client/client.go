@@ -52,6 +52,9 @@ type Options struct {
 	// and the member's sender number. After an error it is called again with the next
 	// change or connection. The secrets are wiped after it returns.
 	Keep func(ctx context.Context, k *api.Keys, sender uint16) error
+	// Issuer is the fingerprint of who keeps a blind channel, whose server cannot open
+	// what it forwards; it needs Ring. Learn it on another way than from the server.
+	Issuer string
 	// Plain asks for secrets as they are, inside TLS. Otherwise they come wrapped to an
 	// ephemeral key of this member, by MLKEM768-X25519.
 	Plain bool
@@ -95,6 +98,8 @@ func (o *Options) complete() error {
 		return errors.New("client: no channel or no user: set Options.Channel and Options.UID")
 	case o.Card == nil:
 		return errors.New("client: no card: set Options.Card")
+	case o.Issuer != "" && o.Ring == nil:
+		return errors.New("client: a blind channel needs a ring: set Options.Ring")
 	case o.Keep == nil && o.Ring == nil:
 		return errors.New("client: nobody keeps the keys: set Options.Ring or Options.Keep")
 	}

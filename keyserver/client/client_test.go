@@ -141,7 +141,11 @@ func (w *world) start(name string, set ...func(*keyserver.Config)) *host {
 	h.gate = must(channelkey.NewGate(gc))(w.t)
 	cfg.Gate = h.gate
 	h.srv = must(keyserver.New(cfg))(w.t)
-	h.http = &http.Server{Handler: h.srv}
+	people := must(keyserver.NewPersons(h.ring))(w.t)
+	mux := http.NewServeMux()
+	mux.Handle("/", h.srv)
+	mux.Handle("/v1/admin/", h.srv.Admin(keyserver.AdminConfig{Persons: people, Dev: true}))
+	h.http = &http.Server{Handler: mux}
 	go func() { h.http.Serve(h.l); close(h.done) }()
 	w.mu.Lock()
 	w.hosts[name+":443"] = h
@@ -168,7 +172,11 @@ func (h *host) stop() {
 }
 
 func (w *world) card(uid channelkey.User, ends time.Duration) (string, error) {
-	c := channelkey.Card{Format: channelkey.DK4, Channel: "stage", User: uid, Issued: uint32(time.Now().Unix()), Random: channelkey.NewRandom()}
+	return w.cardFor("stage", uid, ends)
+}
+
+func (w *world) cardFor(channel string, uid channelkey.User, ends time.Duration) (string, error) {
+	c := channelkey.Card{Format: channelkey.DK4, Channel: channel, User: uid, Issued: uint32(time.Now().Unix()), Random: channelkey.NewRandom()}
 	if ends != 0 {
 		c.Expires = uint32(time.Now().Add(ends).Unix())
 	}
@@ -207,7 +215,10 @@ func (k *kept) last() api.Keys {
 
 func (w *world) join(k *kept, o client.Options) *client.Member {
 	w.t.Helper()
-	o.Channel, o.Transport = "stage", w.tr
+	o.Transport = w.tr
+	if o.Channel == "" {
+		o.Channel = "stage"
+	}
 	if o.Ring == nil {
 		o.Keep = k.keep
 	}

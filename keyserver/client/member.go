@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyserver/api"
 )
 
@@ -23,6 +24,8 @@ type Member struct {
 	o    Options
 	http *http.Client
 	key  *wrapping
+
+	identity *keyring.Identity // whom bundles are sealed to; nil: no blind channel
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -57,10 +60,14 @@ func Join(ctx context.Context, o Options) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{o: o, http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, done: make(chan struct{}), first: make(chan struct{})}
-	if !o.Plain {
-		if m.key, err = newWrapping(); err != nil {
-			return nil, err
-		}
+	switch {
+	case o.Issuer != "":
+		m.identity, err = keyring.NewIdentity("")
+	case !o.Plain:
+		m.key, err = newWrapping()
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := m.enterAnywhere(ctx); err != nil {
 		return nil, err
@@ -115,15 +122,13 @@ func (m *Member) Close() error {
 	m.cancel()
 	<-m.done
 	m.mu.Lock()
-	ended, token := m.err != nil, m.seat.Token
+	ended := m.err != nil
 	m.err = nil
 	m.mu.Unlock()
 	if ended {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
-	err := call(ctx, m.http, http.MethodDelete, m.address("/members/me"), token.Reveal(), nil, nil)
+	err := m.leave()
 	m.http.CloseIdleConnections()
 	return err
 }
@@ -172,7 +177,9 @@ func (m *Member) enter(ctx context.Context) error {
 // sit begins or brings back a membership.
 func (m *Member) sit(ctx context.Context, bearer string) error {
 	req := api.EnterRequest{UID: m.o.UID}
-	if m.key != nil {
+	if m.identity != nil {
+		req.Recipient = m.identity.Recipient().String()
+	} else if m.key != nil {
 		req.Kem, req.PublicKey = m.key.kem, m.key.key.PublicKey().Bytes()
 	}
 	var seat api.Membership
@@ -184,7 +191,21 @@ func (m *Member) sit(ctx context.Context, bearer string) error {
 	m.mu.Lock()
 	m.seat = seat
 	m.mu.Unlock()
-	return m.keep(ctx, &keys)
+	err := m.keep(ctx, &keys)
+	if err != nil {
+		_ = m.leave() // the seat is of no use; the server sees that in half a minute, too
+	}
+	return err
+}
+
+// leave tells the server.
+func (m *Member) leave() error {
+	m.mu.Lock()
+	token := m.seat.Token
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	return call(ctx, m.http, http.MethodDelete, m.address("/members/me"), token.Reveal(), nil, nil)
 }
 
 // keep opens what is wrapped and has it kept.
@@ -196,6 +217,12 @@ func (m *Member) keep(ctx context.Context, k *api.Keys) error {
 	}()
 	if k.Channel != m.o.Channel {
 		return fmt.Errorf("client: the server sends keys of another channel")
+	}
+	if m.o.Issuer != "" {
+		return m.keepBundle(ctx, k)
+	}
+	if k.Bundle != nil {
+		return errors.New("client: the channel is blind: set Options.Issuer to who keeps it")
 	}
 	if k.Wrapped != nil {
 		if m.key == nil {
@@ -212,6 +239,23 @@ func (m *Member) keep(ctx context.Context, k *api.Keys) error {
 	}
 	if err := m.o.Keep(ctx, k, m.Sender()); err != nil {
 		return err
+	}
+	m.ready.Do(func() { close(m.first) })
+	return nil
+}
+
+// keepBundle takes what the channel's keeper gave. One that was exported before this
+// member came is not for them: the next one is.
+func (m *Member) keepBundle(ctx context.Context, k *api.Keys) error {
+	if k.Bundle == nil {
+		return errors.New("client: the server makes the channel's keys itself, which was not to be: leave Options.Issuer out")
+	}
+	_, err := m.o.Ring.Import(ctx, k.Bundle, keyring.ImportOptions{Identities: []*keyring.Identity{m.identity}, From: m.o.Issuer})
+	switch {
+	case errors.Is(err, keyring.ErrBundleRecipient):
+		return nil
+	case err != nil && !errors.Is(err, keyring.ErrBundleReplayed):
+		return fmt.Errorf("client: %w", err)
 	}
 	m.ready.Do(func() { close(m.first) })
 	return nil
@@ -324,7 +368,21 @@ func (m *Member) stream(ctx context.Context, last *string) error {
 	m.mu.Lock()
 	m.lost = time.Time{}
 	m.mu.Unlock()
-	lines := bufio.NewReader(io.LimitReader(resp.Body, 1<<40))
+	return readEvents(ctx, resp.Body, dead, func(name, id string, data []byte) error {
+		if err := m.event(ctx, name, data); err != nil {
+			return err
+		}
+		if name == "keys" {
+			*last = id
+		}
+		return nil
+	})
+}
+
+// readEvents reads server-sent events until do fails or they end. dead is put off by each
+// line; the data is wiped after do.
+func readEvents(ctx context.Context, r io.Reader, dead *time.Timer, do func(name, id string, data []byte) error) error {
+	lines := bufio.NewReader(r)
 	var name, id string
 	for {
 		line, err := readLine(lines)
@@ -339,13 +397,10 @@ func (m *Member) stream(ctx context.Context, last *string) error {
 		case "id":
 			id = string(value)
 		case "data":
-			err := m.event(ctx, name, value)
+			err := do(name, id, value)
 			clear(line)
 			if err != nil {
 				return err
-			}
-			if name == "keys" {
-				*last = id
 			}
 		}
 	}

@@ -20,7 +20,10 @@ func (w *world) memberRing(o client.Options) (*client.Member, *keyring.Channel) 
 	w.t.Cleanup(func() { ring.Close() })
 	o.Ring = ring
 	m := w.join(&kept{}, o)
-	return m, must(ring.Channel(w.t.Context(), "stage"))(w.t)
+	if o.Channel == "" {
+		o.Channel = "stage"
+	}
+	return m, must(ring.Channel(w.t.Context(), o.Channel))(w.t)
 }
 
 // call has one seal frames, and others open them, every 20 ms for a while. It returns how

@@ -124,6 +124,21 @@ type GrantRequest struct {
 	Seconds int64 `json:"seconds,omitempty"`
 }
 
+// Member defines model for Member.
+type Member struct {
+	// Member The membership's opaque ID.
+	Member string `json:"member"`
+
+	// Recipient Whom bundles are sealed to.
+	Recipient string `json:"recipient,omitempty"`
+	Sender    uint16 `json:"sender"`
+}
+
+// Members defines model for Members.
+type Members struct {
+	Members []Member `json:"members"`
+}
+
 // Person defines model for Person.
 type Person struct {
 	Name string `json:"name"`
@@ -175,6 +190,11 @@ type Revocation struct {
 
 // Role defines model for Role.
 type Role string
+
+// Stored defines model for Stored.
+type Stored struct {
+	Revision uint64 `json:"revision"`
+}
 
 // ChannelName defines model for channelName.
 type ChannelName = string
