@@ -28,6 +28,10 @@ import (
 // that is in use: a Receiver that joins waits no longer for its first frame.
 const AnnounceEvery = 240 * time.Millisecond
 
+// announceFirst is the first of these times; each is twice the one before, up to
+// AnnounceEvery: the first announcement may be lost, and all that is sealed waits for one.
+const announceFirst = 30 * time.Millisecond
+
 // announceSlack is by how much an announcement may be early, so that frames that come
 // at their own pace do not make it late.
 const announceSlack = 10 * time.Millisecond
@@ -57,16 +61,27 @@ type announcer struct {
 	short *cipher.SealKey
 	begun time.Time
 	next  atomic.Int64 // when the next announcement is due, in nanoseconds after begun
+	every atomic.Int64 // how long after that the one behind it is
 }
 
 func newAnnouncer(short *cipher.SealKey) *announcer {
-	return &announcer{short: short, begun: time.Now()}
+	a := &announcer{short: short, begun: time.Now()}
+	a.every.Store(int64(announceFirst))
+	return a
 }
 
 // due reports whether the next frame has to announce, to one of several callers.
 func (a *announcer) due() bool {
 	now, next := int64(time.Since(a.begun)), a.next.Load()
-	return now >= next && a.next.CompareAndSwap(next, now+int64(AnnounceEvery-announceSlack))
+	if now < next {
+		return false
+	}
+	every := a.every.Load()
+	if !a.next.CompareAndSwap(next, now+every-int64(announceSlack)) {
+		return false
+	}
+	a.every.Store(min(2*every, int64(AnnounceEvery)))
+	return true
 }
 
 // pick returns the key for the next frame.

@@ -123,7 +123,7 @@ func TestGatewayLossy(t *testing.T) {
 		if _, err := src.Write(pkt); err != nil {
 			t.Fatal(err)
 		}
-		if i%400 == 200 {
+		if i%300 == 100 && i < 900 {
 			rotating.Go(func() { runHere(t, home, "channel", "rotate", "stage") })
 		}
 		time.Sleep(time.Millisecond) // a video of 1,000 packets a second
@@ -238,6 +238,8 @@ func TestGatewayFlood(t *testing.T) {
 			n, _, err := sink.ReadFrom(buf)
 			if err == nil && bytes.Equal(buf[:n], pkt) {
 				break
+			} else if err == nil && buf[1]>>5 == 6 { // passes for RTCP, which is in clear
+				continue
 			} else if err == nil && !bytes.Contains(buf[:n], []byte("good")) {
 				t.Fatalf("%q came out", buf[:n])
 			}
