@@ -31,6 +31,19 @@ func (l *lab) rawTURN(user, password string) *rawTURN {
 // do sends a request and returns the answer, and the code of an error.
 func (c *rawTURN) do(t *testing.T, m stun.Method, attributes ...stun.RawAttribute) (*stun.Message, int) {
 	t.Helper()
+	res, code := c.ask(5*time.Second, m, attributes)
+	if res == nil {
+		t.Fatalf("%s is not answered", m)
+	}
+	return res, code
+}
+
+// try is do with a code of -1 where there is no answer within a moment.
+func (c *rawTURN) try(m stun.Method, attributes ...stun.RawAttribute) (*stun.Message, int) {
+	return c.ask(200*time.Millisecond, m, attributes)
+}
+
+func (c *rawTURN) ask(wait time.Duration, m stun.Method, attributes []stun.RawAttribute) (*stun.Message, int) {
 	for {
 		req := &stun.Message{Type: stun.NewType(m, stun.ClassRequest)}
 		rand.Read(req.TransactionID[:])
@@ -42,33 +55,29 @@ func (c *rawTURN) do(t *testing.T, m stun.Method, attributes ...stun.RawAttribut
 			stun.NewUsername(c.user).AddTo(req)
 			stun.NewRealm(c.realm).AddTo(req)
 			stun.NewNonce(c.nonce).AddTo(req)
-			if err := c.key.AddTo(req); err != nil {
-				t.Fatal(err)
-			}
+			c.key.AddTo(req)
 		}
-		if _, err := c.Write(req.Raw); err != nil {
-			t.Fatal(err)
-		}
-		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		c.Write(req.Raw)
+		c.SetReadDeadline(time.Now().Add(wait))
 		buf := make([]byte, 1500)
-		n, err := c.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res := &stun.Message{Raw: buf[:n]}
-		if err := res.Decode(); err != nil {
-			t.Fatal(err)
+		res := &stun.Message{}
+		for { // answers to earlier requests may still come
+			n, err := c.Read(buf)
+			if err != nil {
+				return nil, -1
+			}
+			res.Raw = buf[:n]
+			if res.Decode() == nil && res.TransactionID == req.TransactionID {
+				break
+			}
 		}
 		var code stun.ErrorCodeAttribute
 		if errors.Is(code.GetFrom(res), stun.ErrAttributeNotFound) {
 			return res, 0
 		}
-		if code.Code != stun.CodeUnauthorized || c.nonce != "" {
-			return res, int(code.Code)
-		}
 		var nonce stun.Nonce
-		if err := nonce.GetFrom(res); err != nil {
-			t.Fatal(err)
+		if code.Code != stun.CodeUnauthorized || c.nonce != "" || nonce.GetFrom(res) != nil {
+			return res, int(code.Code)
 		}
 		c.nonce = nonce.String()
 	}

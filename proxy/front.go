@@ -25,6 +25,9 @@ type front struct {
 	gone    chan struct{}
 	once    sync.Once
 
+	turns sync.Mutex // held while pion/turn handles a request
+	busy  bool       // it is held: of the goroutine that reads
+
 	guard    guard  // the poller's
 	peerPort uint16 // of the ChannelBind request that pion/turn handles now
 }
@@ -89,8 +92,14 @@ func (f *front) receive(b []byte, from netip.AddrPort, now int64) {
 
 // ReadFrom returns the next message of the protocol.
 func (f *front) ReadFrom(p []byte) (int, net.Addr, error) {
+	if f.busy {
+		f.busy = false
+		f.turns.Unlock()
+	}
 	select {
 	case m := <-f.control:
+		f.turns.Lock()
+		f.busy = true
 		f.peerPort = bindPort(stunType(m.b), m.b)
 		return copy(p, m.b), net.UDPAddrFromAddrPort(m.from), nil
 	case <-f.gone:

@@ -28,6 +28,9 @@ type relay struct {
 	ready  bool          // there is a socket
 	gone   chan struct{} // closed with the socket
 
+	forgotten bool // by pion/turn
+	ending    bool // pion/turn is about to forget it, and turns is locked
+
 	up, down bucket
 	count    uint64 // of Data indications; the poller's
 }
@@ -224,10 +227,10 @@ func (r *relay) release() {
 func (r *relay) setClient(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.client.Store(c)
 	if r.closed {
 		return
 	}
-	r.client.Store(c)
 	if c.front != nil {
 		c.front.learn(c.addr, r)
 	}

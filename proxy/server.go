@@ -385,8 +385,12 @@ func (s *Server) Draining() bool {
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.done)
-		s.reg.drain()
+		idle := s.reg.drain()
 		s.reg.endAll(endedShutdown, func(*session) bool { return true })
+		select { // pion/turn forgets each allocation in its turn, before it is closed
+		case <-idle:
+		case <-time.After(closeWait):
+		}
 		if s.turn != nil {
 			s.turn.Close()
 		}
@@ -397,6 +401,9 @@ func (s *Server) Close() error {
 	})
 	return nil
 }
+
+// closeWait bounds how long Close waits for sessions that have been told to end.
+const closeWait = 5 * time.Second
 
 // tlsHandshake is how long a TLS handshake and a first byte may take.
 const tlsHandshake = 10 * time.Second

@@ -23,6 +23,9 @@ type stream struct {
 	r, w, wipe int
 	peerPort   uint16
 
+	turns sync.Mutex // held while pion/turn handles a request
+	busy  bool       // it is held: of the goroutine that reads
+
 	mu     sync.Mutex
 	out    []byte // complete messages
 	spare  []byte
@@ -59,6 +62,10 @@ var errFraming = errors.New("proxy: neither STUN nor ChannelData")
 
 // Read returns the next message of the protocol; p must have room for it.
 func (s *stream) Read(p []byte) (int, error) {
+	if s.busy {
+		s.busy = false
+		s.turns.Unlock()
+	}
 	for {
 		b, err := s.message()
 		if err != nil {
@@ -90,6 +97,8 @@ func (s *stream) Read(p []byte) (int, error) {
 		case len(b) > min(maxControl, len(p)):
 			return 0, errFraming
 		}
+		s.turns.Lock()
+		s.busy = true
 		s.peerPort = bindPort(t, b)
 		return copy(p, b), nil
 	}

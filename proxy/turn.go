@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -112,10 +113,43 @@ func (d *door) permitted(client net.Addr, ip net.IP) bool {
 // it is closed.
 type allocation struct{ *relay }
 
+// ReadFrom returns when the relay is closed by us, to have pion/turn forget the
+// allocation, and not at all when pion/turn closed it.
+//
+// pion/turn v5.1.1 starts a permission's timer after it has let go of its lock, and
+// stops it at the allocation's end without one: an end in the middle of a request would
+// read a timer that is not there yet. So the end waits for the request, and keeps the
+// next one waiting until Close. And it forgets by five-tuple: behind its own end that
+// could hit the next allocation of the same client, so that goroutine ends here.
 func (a allocation) ReadFrom([]byte) (int, net.Addr, error) {
 	a.serve()
+	t := a.turns()
+	if t == nil {
+		return 0, nil, net.ErrClosed
+	}
+	t.Lock()
+	a.mu.Lock()
+	a.ending = !a.forgotten
+	a.mu.Unlock()
+	if !a.ending {
+		t.Unlock()
+		runtime.Goexit()
+	}
 	return 0, nil, net.ErrClosed
 }
+
+// turns is locked while pion/turn handles a request of the relay's client.
+func (r *relay) turns() *sync.Mutex {
+	c := r.client.Load()
+	switch {
+	case c == nil:
+		return nil
+	case c.stream != nil:
+		return &c.stream.turns
+	}
+	return &c.front.turns
+}
+
 func (a allocation) WriteTo([]byte, net.Addr) (int, error) { return 0, net.ErrClosed }
 func (a allocation) LocalAddr() net.Addr                   { return net.UDPAddrFromAddrPort(a.local) }
 func (a allocation) SetDeadline(time.Time) error           { return nil }
@@ -124,6 +158,13 @@ func (a allocation) SetWriteDeadline(time.Time) error      { return nil }
 
 // Close is called by pion/turn for every allocation that is over.
 func (a allocation) Close() error {
+	a.mu.Lock()
+	a.forgotten = true
+	ending := a.ending
+	a.mu.Unlock()
+	if ending {
+		defer a.turns().Unlock()
+	}
 	a.srv.relays.CompareAndDelete(a.addr, a.relay)
 	a.srv.finish(a.sess, endedByClient)
 	a.relay.close()

@@ -14,16 +14,12 @@ import (
 	"time"
 
 	"github.com/chanseal/chanseal/channelkey"
-	"github.com/chanseal/chanseal/internal/raceflag"
 	"github.com/chanseal/chanseal/proxy"
 )
 
 // TestGatewayCloudProxy: sealed RTP leaves through a relay, with the flags as other
 // SDKs spell them.
 func TestGatewayCloudProxy(t *testing.T) {
-	if raceflag.Enabled {
-		t.Skip("when an allocation ends, pion/turn v5.1.1 reads its permissions' timers without their lock")
-	}
 	home := newTestRing(t)
 	app := channelkey.NewApp()
 	loopback := netip.MustParseAddr("127.0.0.1")
