@@ -1,0 +1,101 @@
+package cipher_test
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chanseal/chanseal/cipher"
+)
+
+// BenchmarkStdAfterOurs measures the standard library's Seal of 16 KiB right after a
+// Seal of ours and right after one of its own, in turns. The figure is the median of
+// the former; alone-ns/op is that of the latter, and slower the two as a ratio: a kernel
+// that left the upper halves of vector registers dirty would make it 2 and more.
+func BenchmarkStdAfterOurs(b *testing.B) {
+	const size = 16384
+	for _, before := range []int{32, 96, 1200, 100000} {
+		b.Run(fmt.Sprintf("op=seal/suite=raw-aes-128-gcm/size=%d/after=%d", size, before), func(b *testing.B) {
+			std := newStdFrame(b, cipher.AES128GCM())
+			k := must(cipher.AES128GCM().NewSealKey(1, make([]byte, 32), cipher.FreshKey))
+			frame, small, nonce := random(size, size), random(before, before), make([]byte, 12)
+			dst, dst2 := make([]byte, 0, size+64), make([]byte, 0, before+64)
+			timed := func() float64 {
+				begin := time.Now()
+				std.seal(dst, nonce, frame, nil)
+				return float64(time.Since(begin))
+			}
+			var after, alone []float64
+			for b.Loop() {
+				std.seal(dst2, nonce, small, nil)
+				alone = append(alone, timed())
+				if _, err := k.Seal(dst2, small, nil); err != nil {
+					b.Fatal(err)
+				}
+				after = append(after, timed())
+			}
+			a, o := median(alone), median(after)
+			b.ReportMetric(o, "ns/op")
+			b.ReportMetric(a, "alone-ns/op")
+			b.ReportMetric(o/a, "slower")
+		})
+	}
+}
+
+// BenchmarkTwoCores has two goroutines seal with a key each, and with one key that they
+// share, and one goroutine alone, in turns. The figure is the time of a frame with two
+// of them; x-one is how many times the frames of one they make, the median of all windows.
+func BenchmarkTwoCores(b *testing.B) {
+	if runtime.GOMAXPROCS(0) < 2 {
+		b.Skip("needs two processors")
+	}
+	for _, size := range ratioSizes {
+		for _, keys := range []int{2, 1} {
+			b.Run(fmt.Sprintf("op=seal/suite=aes-128-gcm/size=%d/keys=%d", size, keys), func(b *testing.B) {
+				s, n := cipher.AES128GCM(), 20*framesFor(size)
+				var ks [2]*cipher.SealKey
+				var dsts [2][]byte
+				for i := range ks {
+					ks[i] = must(s.NewSealKey(1, random(i, s.BaseKeySize()), cipher.FreshKey))
+					dsts[i] = make([]byte, 0, size+128)
+				}
+				frame := random(size, size)
+				window := func(i int) {
+					for range n {
+						if _, err := ks[i%keys].Seal(dsts[i], frame, nil); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				}
+				var one, two []float64
+				for b.Loop() {
+					begin := time.Now()
+					window(0)
+					one = append(one, float64(time.Since(begin)))
+					// Both have begun before the clock does.
+					var ready, done sync.WaitGroup
+					start := make(chan struct{})
+					for i := range 2 {
+						ready.Add(1)
+						done.Go(func() {
+							ready.Done()
+							<-start
+							window(i)
+						})
+					}
+					ready.Wait()
+					begin = time.Now()
+					close(start)
+					done.Wait()
+					two = append(two, float64(time.Since(begin)))
+				}
+				o, w := median(one), median(two)
+				b.ReportMetric(w/float64(2*n), "ns/op")
+				b.ReportMetric(2*o/w, "x-one")
+			})
+		}
+	}
+}
