@@ -1,38 +1,44 @@
 package main
 
-// CTR with HMAC for batches of short frames, in two steps: lay encrypts a frame and puts
-// its whole message, padded and in SHA's byte order, into a buffer; mac4 hashes four
-// such messages side by side and finishes their HMACs.
+// CTR with HMAC for batches, four frames at a time: each is encrypted and its whole
+// message, padded and in SHA's byte order, laid on the stack; then the four messages are
+// hashed side by side and their HMACs finished.
 //
-// What bounds mac4 (Zen 5, measured): SHA256RNDS2 starts every 2 cycles and takes 4, so
-// two messages could keep the unit busy if nothing ever came late; with four there is
-// room for it. SHA256MSG1 and MSG2 would need the registers of two messages: the schedule
-// of all four is computed in 512-bit registers instead, a quad of each per register, in
-// 20 instructions a quad where the SHA extensions take 4 times 5. Words and constants go
-// to the stack in one store of 64 bytes, and each half of a quad comes back by one load,
-// where PSHUFD would stand otherwise.
+// What bounds it (Zen 5, measured): SHA256RNDS2 starts every 2 cycles and takes 4, so two
+// messages could keep the unit busy if nothing ever came late; with four there is room
+// for it: 72 cycles for a block of each, where the unit's bound is 64, three messages of
+// shaBlocks3 take 74 and two 85. SHA256MSG1 and MSG2 would need the registers of two
+// messages: the schedule of all four is computed in 512-bit registers instead, a quad of
+// each per register, in 20 instructions a quad where the SHA extensions take 4 times 5.
+// Words and constants go to the stack in one store of 64 bytes, and each half of a quad
+// comes back by one load, where PSHUFD would stand otherwise.
 //
-// mac4's registers: X1 … X8 states, two of each message; X0 words and constants; Z16-Z19
-// quads; X20-X27 states at the start of the block; Z28-Z31 scratch; DX job; R8-R11
-// messages; R12 blocks done; R14 the stack's aligned room; AX BX CX scratch. lay's are
-// those of the kernels for one frame, with R14 where the message goes.
+// Registers while a frame is laid: those of the kernels for one frame, with R10 the number
+// of the frame and R14 where its message goes. While all are hashed: X1 … X8 states, two
+// of each message; X0 X9 words and constants, digests; Z16-Z19 quads; X20-X27 states at
+// the start of the block; Z28-Z31 scratch; DX frames; R9 messages; R12 blocks done;
+// R13 blocks of the longest message; R14 the stack's aligned room (offsets below); AX BX CX
+// R8 DI scratch.
 //
 // Messages may have different lengths: every state is put aside when its message ends,
-// and what is hashed behind that is thrown away.
+// and what is hashed behind that, whatever lies there, is thrown away.
 //
 // Constant time: as in the kernels for one frame, instructions and addresses depend on
-// lengths and pointers only; checked by reading. Every exit clears all vector
-// registers and what is on the stack.
+// lengths and pointers only; checked by reading. Every exit clears all vector registers
+// and what of states and schedules is on the stack; the messages are ciphertext.
 
-// Offsets in mac4Job; the engine asserts them.
+// The room on the stack.
 const (
-	m4Key    = 0
-	m4Msg    = 32
-	m4Blocks = 64
-	m4Most   = 96
-	m4State  = 104
-	m4Tag    = 232
+	b4Words  = 0                    // words and constants of four groups of rounds
+	b4State  = 256                  // inner states of the messages that ended
+	b4Blocks = b4State + 128        // of each message
+	b4Msg    = b4Blocks + 64        // messages
+	b4Len    = 64 * 26              // of one: of streamMost bytes, two blocks of head and padding
+	b4Room   = b4Msg + 4*b4Len + 64 // 64 to align
 )
+
+// cfSize is the size of a CTRFrame.
+const cfSize = 160
 
 func ctrbatchFile() []string {
 	var k []byte
@@ -43,32 +49,30 @@ func ctrbatchFile() []string {
 			}
 		}
 	}
-	o := cat(macTables(), bytesData("shaK4", k))
-	o = append(o, lay(true)...)
-	o = append(o, lay(false)...)
-	return append(o, mac4()...)
+	o := cat([]string{"#include \"funcdata.h\"", ""}, macTables(), bytesData("shaK4", k))
+	o = append(o, mac4(true)...)
+	return append(o, mac4(false)...)
 }
 
+// lay encrypts the four frames at DX, or takes them as they are, and lays their messages.
 func lay(seal bool) []string {
-	name, kind := "layOpenAVX512", macOnly
-	doc := f(`func %s(fr *CTRFrame, msg *byte) (blocks int)
-		Puts the message that the tag at the end of Src is over to msg. The frame is as for openCTRMACAVX512.`, name)
+	const frame = b4Room + 64 + 8
+	kind := macOnly
 	if seal {
-		name, kind = "laySealAVX512", macSeal
-		doc = f(`func %s(fr *CTRFrame, msg *byte) (blocks int)
-			Encrypts Src to Dst and puts the message that the tag is over to msg. The frame is as for sealCTRMACAVX512.`, name)
+		kind = macSeal
 	}
-	o := append(text(doc, name, 64, 24), "MOVQ msg+8(FP), R14")
+	o := []string{"XORL R10, R10", "frame:", f("LEAQ room-%d(SP), R14", frame-63), "ANDQ $-64, R14",
+		f("IMUL3Q $%d, R10, CX", b4Len), f("LEAQ %d(R14)(CX*1), R13", b4Msg), "MOVQ R13, msg-72(SP)"}
 	in, out := firstBlock(kind, !seal, false)
 	o = append(o, in...)
-	// The length in the last quad of Z14's place.
-	o = append(o, "MOVQ R12, blocks+16(FP)", "VPXORQ X28, X28, X28", "VINSERTI32X4 $3, X14, Z28, Z14",
+	// The length in the last quad of Z14.
+	o = append(o, f("MOVQ R12, %d(R14)(R10*8)", b4Blocks), "MOVQ msg-72(SP), R14", "VPXORQ X28, X28, X28", "VINSERTI32X4 $3, X14, Z28, Z14",
 		"CMPQ R12, $1", "JNE long", "VEXTRACTI32X4 $3, Z14, X9", "VPOR X9, X6, X6", "long:",
 		"VMOVDQU X3, (R14)", "VMOVDQU X4, 16(R14)", "VMOVDQU X5, 32(R14)", "VMOVDQU X6, 48(R14)",
-		"loop:", "ADDQ $64, R14", "DECQ R12", "JEQ done", "CMPQ R11, $64", "JLT tail")
+		"loop:", "ADDQ $64, R14", "DECQ R12", "JEQ laid", "CMPQ R11, $64", "JLT tail")
 	o = append(o, fullVector(kind)...)
 	o = append(o, "next:", "VPERMT2B Z31, Z29, Z30", "CMPQ R12, $1", "JNE store", "VPORQ Z14, Z30, Z30",
-		"store:", "VMOVDQU64 Z30, (R14)", "VMOVDQA64 Z31, Z30", "JMP loop", "tail:")
+		"store:", "VMOVDQU64 Z30, (R14)", "VMOVDQA64 Z31, Z30", "JMP loop", "laid:", f("ADDQ $%d, DX", cfSize), "INCQ R10", "CMPQ R10, $4", "JNE frame", "JMP hash", "tail:")
 	place, ol := lastPlace("T", seal)
 	o, out = append(o, place...), append(out, ol...)
 	o = append(o, tailVector(kind)...)
@@ -78,9 +82,7 @@ func lay(seal bool) []string {
 	} else {
 		o = append(o, "SUBQ $64, R11")
 	}
-	o = append(o, "JMP next", "done:", "VPXORQ X16, X16, X16", "VMOVDQU64 Z16, buf-64(SP)")
-	o = append(o, wipe()...)
-	return append(append(append(o, "RET"), out...), "")
+	return append(append(append(o, "JMP next"), out...), "hash:")
 }
 
 // schedule4 brings the quad four behind q into its register, of all four messages.
@@ -129,21 +131,32 @@ func rounds4() []string {
 	return o
 }
 
-func mac4() []string {
-	const frame = 256 + 64
-	o := text(`func mac4AVX512(job *mac4Job)
-		HMACs of four messages that lay made.`, "mac4AVX512", frame, 8)
-	o = append(o, "MOVQ job+0(FP), DX", f("LEAQ words-%d(SP), R14", frame-63), "ANDQ $-64, R14", "XORL R12, R12")
-	msg := []string{"R8", "R9", "R10", "R11"}
+func mac4(seal bool) []string {
+	const frame = b4Room + 64 + 8
+	name := "sumFourAVX512"
+	doc := f(`func %s(frames *CTRFrame)
+		The HMACs that the tags at the ends of four frames' Src are to be compared with, to their tag fields.
+		They are as for openCTRMACAVX512.`, name)
+	if seal {
+		name = "sealFourAVX512"
+		doc = f(`func %s(frames *CTRFrame)
+			Seals four frames, with at most 1536 bytes of text; else they are as for sealCTRMACAVX512.`, name)
+	}
+	o := text(doc, name, frame, 8)
+	o[len(o)-1] = f("TEXT ·%s(SB), 0, $%d-8", name, frame)
+	o = append(o, "NO_LOCAL_POINTERS", "MOVQ frames+0(FP), DX")
+	o = append(o, lay(seal)...)
+	o = append(o, "MOVQ frames+0(FP), DX", f("LEAQ room-%d(SP), R14", frame-63), "ANDQ $-64, R14", f("LEAQ %d(R14), R9", b4Msg), "XORL R12, R12", "XORL R13, R13",
+		"VZEROUPPER")
 	for w := range 4 {
-		o = append(o, f("MOVQ %d(DX), AX", m4Key+8*w), f("VMOVDQU %d(AX), X%d", cmInner, 1+2*w), f("VMOVDQU %d(AX), X%d", cmInner+16, 2+2*w),
-			f("MOVQ %d(DX), %s", m4Msg+8*w, msg[w]))
+		o = append(o, f("MOVQ %d(R14), CX", b4Blocks+8*w), "CMPQ CX, R13; CMOVQGT CX, R13",
+			f("MOVQ %d(DX), AX", cfSize*w), "MOVQ (AX), AX", f("VMOVDQU %d(AX), X%d", cmInner, 1+2*w), f("VMOVDQU %d(AX), X%d", cmInner+16, 2+2*w))
 	}
 	o = append(o, "block:")
 	for i := range 4 {
-		o = append(o, f("VMOVDQU64 %d(R8), X%d", 16*i, 16+i))
+		o = append(o, f("VMOVDQU64 %d(R9), X%d", 16*i, 16+i))
 		for w := 1; w < 4; w++ {
-			o = append(o, f("VINSERTI32X4 $%d, %d(%s), Z%d, Z%d", w, 16*i, msg[w], 16+i, 16+i))
+			o = append(o, f("VINSERTI32X4 $%d, %d(R9), Z%d, Z%d", w, 16*i+b4Len*w, 16+i, 16+i))
 		}
 	}
 	keep := func() (o []string) {
@@ -161,13 +174,12 @@ func mac4() []string {
 	o = append(o, keep()...)
 	o = append(o, rounds4()...)
 	o = append(o, addUp()...)
-	o = append(o, "INCQ R12")
+	o = append(o, "INCQ R12", "ADDQ $64, R9")
 	for w := range 4 {
-		o = append(o, f("CMPQ R12, %d(DX)", m4Blocks+8*w), f("JNE on%d", w),
-			f("VMOVDQU X%d, %d(DX)", 1+2*w, m4State+32*w), f("VMOVDQU X%d, %d(DX)", 2+2*w, m4State+32*w+16),
-			f("on%d:", w), f("ADDQ $64, %s", msg[w]))
+		o = append(o, f("CMPQ R12, %d(R14)", b4Blocks+8*w), f("JNE on%d", w),
+			f("VMOVDQU X%d, %d(R14)", 1+2*w, b4State+32*w), f("VMOVDQU X%d, %d(R14)", 2+2*w, b4State+32*w+16), f("on%d:", w))
 	}
-	o = append(o, f("CMPQ R12, %d(DX)", m4Most), "JNE block")
+	o = append(o, "CMPQ R12, R13", "JNE block")
 	// The outer hash.
 	words := func(w int) []string {
 		a, b := 1+2*w, 2+2*w
@@ -175,14 +187,14 @@ func mac4() []string {
 			f("VPUNPCKLQDQ X%d, X%d, X0", b, a), f("VPUNPCKHQDQ X%d, X%d, X9", b, a)}
 	}
 	for w := range 4 {
-		o = append(o, f("VMOVDQU %d(DX), X%d", m4State+32*w, 1+2*w), f("VMOVDQU %d(DX), X%d", m4State+32*w+16, 2+2*w))
+		o = append(o, f("VMOVDQU %d(R14), X%d", b4State+32*w, 1+2*w), f("VMOVDQU %d(R14), X%d", b4State+32*w+16, 2+2*w))
 		o = append(o, words(w)...)
 		if w == 0 {
 			o = append(o, "VMOVDQA64 X0, X16", "VMOVDQA64 X9, X17")
 		} else {
 			o = append(o, f("VINSERTI32X4 $%d, X0, Z16, Z16", w), f("VINSERTI32X4 $%d, X9, Z17, Z17", w))
 		}
-		o = append(o, f("MOVQ %d(DX), AX", m4Key+8*w), f("VMOVDQU %d(AX), X%d", cmOuter, 1+2*w), f("VMOVDQU %d(AX), X%d", cmOuter+16, 2+2*w))
+		o = append(o, f("MOVQ %d(DX), AX", cfSize*w), "MOVQ (AX), AX", f("VMOVDQU %d(AX), X%d", cmOuter, 1+2*w), f("VMOVDQU %d(AX), X%d", cmOuter+16, 2+2*w))
 	}
 	o = append(o, "VBROADCASTI32X4 shaPad<>(SB), Z18", "VBROADCASTI32X4 shaPad<>+16(SB), Z19")
 	o = append(o, keep()...)
@@ -190,11 +202,16 @@ func mac4() []string {
 	o = append(o, addUp()...)
 	for w := range 4 {
 		o = append(o, words(w)...)
-		o = append(o, "VPSHUFB swap32<>(SB), X0, X0", "VPSHUFB swap32<>(SB), X9, X9", f("VMOVDQU X0, %d(DX)", m4Tag+32*w), f("VMOVDQU X9, %d(DX)", m4Tag+32*w+16))
+		o = append(o, "VPSHUFB swap32<>(SB), X0, X0")
+		if seal {
+			o = append(o, f("MOVQ %d(DX), AX", cfSize*w), "MOVQ (AX), AX", f("MOVQ %d(DX), DI", cfSize*w+cfDst), f("ADDQ %d(DX), DI", cfSize*w+cfN))
+			o = append(o, putTag("X0", f("tag%d", w))...)
+		} else {
+			o = append(o, "VPSHUFB swap32<>(SB), X9, X9", f("VMOVDQU X0, %d(DX)", cfSize*w+cfTag), f("VMOVDQU X9, %d(DX)", cfSize*w+cfTag+16))
+		}
 	}
-	// The inner states and the schedule.
-	o = append(o, "VPXORQ X31, X31, X31", f("VMOVDQU64 Z31, %d(DX)", m4State), f("VMOVDQU64 Z31, %d(DX)", m4State+64))
-	for i := range 4 {
+	o = append(o, "VPXORQ X31, X31, X31", "VMOVDQU64 Z31, buf-64(SP)")
+	for i := range 6 { // words, inner states
 		o = append(o, f("VMOVDQA64 Z31, %d(R14)", 64*i))
 	}
 	o = append(o, wipe()...)

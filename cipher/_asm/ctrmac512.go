@@ -192,14 +192,17 @@ func unbounceTail(site string) (inline, outline []string) {
 	return inline, outline
 }
 
-// firstBlock sets everything up and brings the first block of a frame into X3-X6: its
+// firstBlock sets everything up for the frame at DX and brings the first block of a frame into X3-X6: its
 // last two quads are what waits for V[0], which goes to Z30. tagged says that Src ends
 // with a tag, pieces that there may be a state to go on from.
 func firstBlock(kind macKind, tagged, pieces bool) (o, out []string) {
-	o = append(o, "MOVQ fr+0(FP), DX", "MOVQ (DX), AX", "MOVQ (AX), AX", f("MOVQ %d(DX), R9", cfLo), f("MOVL %d(DX), R8", cfHi),
-		f("MOVQ %d(DX), R10", cfState), f("MOVQ %d(DX), SI", cfSrc), f("MOVQ %d(DX), R11", cfN), f("MOVQ %d(DX), DI", cfDst))
+	o = append(o, "MOVQ (DX), AX", "MOVQ (AX), AX", f("MOVQ %d(DX), R9", cfLo), f("MOVL %d(DX), R8", cfHi),
+		f("MOVQ %d(DX), SI", cfSrc), f("MOVQ %d(DX), R11", cfN), f("MOVQ %d(DX), DI", cfDst))
 	if tagged {
 		o = append(o, f("SUBQ %d(AX), R11", cmTag))
+	}
+	if pieces {
+		o = append(o, f("MOVQ %d(DX), R10", cfState))
 	}
 	// The nonce's first 8 and last 4 bytes: R8 and R9.
 	split := []string{"BSWAPQ R9", "BSWAPL R8", "MOVQ R9, CX", "SHLQ $32, CX", "ORQ CX, R8", "SHRQ $32, R9"}
@@ -292,7 +295,7 @@ func ctrmac(kind macKind) []string {
 		o = append(o, "NO_LOCAL_POINTERS", f("LEAQ stream-%d(SP), R14", frame-63), "ANDQ $-64, R14")
 	}
 	in, out := firstBlock(kind, kind == macOpen, kind != macOpen)
-	o = append(o, in...)
+	o = append(append(o, "MOVQ fr+0(FP), DX"), in...)
 
 	// The loop: the block in X3-X6, V[j] in Z30.
 	next := []string{"VPERMT2B Z31, Z29, Z30"}
@@ -333,7 +336,8 @@ func ctrmac(kind macKind) []string {
 		"VPSHUFD $0x1b, X1, X1", "VPSHUFD $0x1b, X2, X2", "VPUNPCKLQDQ X2, X1, X3", "VPUNPCKHQDQ X2, X1, X4", "VPSHUFB swap32<>(SB), X3, X3")
 	switch kind {
 	case macSeal:
-		o = append(o, sealTag()...)
+		o = append(o, f("MOVQ %d(DX), DI", cfDst), f("ADDQ %d(DX), DI", cfN))
+		o = append(o, putTag("X3", "")...)
 	case macOnly:
 		o = append(o, "VPSHUFB swap32<>(SB), X4, X4", f("VMOVDQU X3, %d(DX)", cfTag), f("VMOVDQU X4, %d(DX)", cfTag+16))
 	case macOpen:
@@ -358,11 +362,12 @@ func ctrmac(kind macKind) []string {
 		"suspend:", f("CMPQ %d(R10), $0", msMore), "JEQ outer", "VMOVDQU X1, (R10)", "VMOVDQU X2, 16(R10)", "JMP done", "")
 }
 
-// sealTag puts the tag, 4 or 8 to 15 bytes at the start of X3, behind the text.
-func sealTag() []string {
-	return []string{f("MOVQ %d(DX), DI", cfDst), f("ADDQ %d(DX), DI", cfN), f("MOVQ %d(AX), CX", cmTag), "VMOVQ X3, BX", "VPEXTRQ $1, X3, R8",
-		"CMPQ CX, $8", "JLT short", "MOVQ BX, (DI)", "LEAQ -8(DI)(CX*1), DI", "SHLQ $3, CX", "SHRQ CX, R8, BX", "MOVQ BX, (DI)", "XORL BX, BX", "XORL R8, R8", "JMP done",
-		"short:", "MOVL BX, (DI)", "XORL BX, BX", "XORL R8, R8"}
+// putTag puts the tag, the first 4 or 8 to 15 bytes of x, to DI; site tells its labels from
+// others'.
+func putTag(x, site string) []string {
+	return []string{f("MOVQ %d(AX), CX", cmTag), f("VMOVQ %s, BX", x), f("VPEXTRQ $1, %s, R8", x),
+		"CMPQ CX, $8", f("JLT short%s", site), "MOVQ BX, (DI)", "LEAQ -8(DI)(CX*1), DI", "SHLQ $3, CX", "SHRQ CX, R8, BX", "MOVQ BX, (DI)", f("JMP put%s", site),
+		f("short%s:", site), "MOVL BX, (DI)", f("put%s:", site)}
 }
 
 // openText compares the tag and then XORs the key stream on the text.

@@ -9,12 +9,8 @@ const ctrRun = 8
 // memory. The hashes of several run side by side: one alone waits for itself.
 func SealCTRBatch(frames []CTRFrame) {
 	for len(frames) > 1 {
-		if n := mac4(frames, true); n > 0 {
-			for i := range frames[:n] {
-				f := &frames[i]
-				copy(f.Dst[len(f.Src):], f.tag[:])
-			}
-			frames = frames[n:]
+		if four(frames, true) {
+			frames = frames[4:]
 			continue
 		}
 		run := frames[:min(len(frames), ctrRun)]
@@ -42,11 +38,11 @@ func SealCTRBatch(frames []CTRFrame) {
 // OpenCTRBatch is SealCTRBatch for Open.
 func OpenCTRBatch(frames []CTRFrame) {
 	for len(frames) > 1 {
-		if n := mac4(frames, false); n > 0 {
-			for i := range frames[:n] {
+		if four(frames, false) {
+			for i := range frames[:4] {
 				frames[i].decrypt(&frames[i].tag)
 			}
-			frames = frames[n:]
+			frames = frames[4:]
 			continue
 		}
 		run := frames[:min(len(frames), ctrRun)]

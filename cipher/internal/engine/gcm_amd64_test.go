@@ -147,6 +147,24 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				check("refusal with HMAC")
 			}
 		}
+		for _, n := range []int{16, 96, 1536} {
+			if c.asm == nil {
+				break
+			}
+			var fs [4]CTRFrame
+			for i := range fs {
+				fs[i].Key, fs[i].Dst, fs[i].Src, fs[i].AAD, fs[i].HeadLen = &c, make([]byte, n+10), buf[:n], aad[:12], 3
+			}
+			if !four(fs[:], true) {
+				t.Fatal("four frames do not go together")
+			}
+			check("seal of four with HMAC")
+			for i := range fs {
+				fs[i].Src = fs[i].Dst
+			}
+			four(fs[:], false)
+			check("HMAC of four")
+		}
 		s, x := &k.rk, newXTSKey(fill(r, size), fill(r, size), avx512VAES)
 		var tweak [16]byte
 		for _, n := range []int{1, 16, 100, 512, 513, 2000, 8192} {
