@@ -11,35 +11,41 @@ package main
 //
 // A frame of up to 512 bytes is one straight line per vector count (small): E(J0)
 // runs beside the payload, up to three AAD blocks and the length block are
-// multiplied as one vector, and there is one reduction. A longer frame runs the loop while more
-// than 512 bytes are left and then takes the same straight line, with the GHASH
-// state in the AAD blocks' place.
+// multiplied as one vector, and there is one reduction. A longer frame runs the loop
+// while more than 512 bytes are left and then takes the same straight line, with the
+// GHASH state in the AAD blocks' place; Seal, whose last chunk is not hashed then,
+// encrypts the straight line's counters beside that (drain).
 //
 // Registers, everywhere:
 //
-//	AX key   DI dst   SI src   R11 bytes left   R8 first 8 bytes of the nonce
-//	R9 last 4 bytes of the nonce << 32 (+ blocks done, outside the loop)
+//	AX key   DI dst   SI src   R11 bytes left
 //	R10 -16 times the number of AAD blocks in Z14; 0 when it holds a state
 //	Z0-Z7 AES blocks   Z11 Z12 Z13 low, middle, high product   X19 E(J0)   X22 length block
 //
 // small: DX powers, R12 R13 address of the last vector of src and dst (bounced
 // through the stack when its dead lanes would lie on another page: a fault
-// suppressed by a mask costs 200 ns), K2 its mask, Z8 counters reflected, Z9
-// counter step, Z10 byte swap, Z14 AAD blocks or state, Z16 Z17 round keys, Z18
-// last round key, Z24-Z31 ciphertext in Open.
+// suppressed by a mask costs 200 ns), K2 its mask, R9 0 when the counters are those of a
+// frame's beginning: then they are constants, and Z8 is the nonce; else Z8 counters
+// reflected, Z9 counter step. Z10 byte swap, Z14 AAD blocks or state, Z16 Z17 round keys,
+// Z18 last round key, Z24-Z31 ciphertext in Open.
 //
-// loop: R12 R13 round table's next row and end, R14 counter >> 8, Z29 Z9 first
-// round's base for vectors 0-6 and 7, Z16 Z10 byte swap that also gathers the
-// low or high halves of two vectors, Z17 round key, Z25 state, Z26 last round
-// key, Z27 scratch.
+// loop: R8 first 8 bytes of the nonce, as they lie, R9 the last 4, big endian, << 32,
+// R12 R13 round table's next row and end, R14 counter >> 8, Z29 Z9 first round's base
+// for vectors 0-6 and 7, Z16 Z10 byte swap that also gathers the low or high halves of
+// two vectors, Z17 round key, Z25 state, Z26 last round key, Z27 scratch.
 //
-// A call takes an array of frames and runs them back to back: the
-// end of one, which waits for its last reduction, overlaps with the start of the
-// next, and registers are cleared once.
+// A call takes an array of frames and runs them back to back: the end of one, which
+// waits for its last reduction, overlaps with the start of the next, and registers are
+// cleared once.
 //
-// Constant time: the instruction stream depends on lengths, addresses and
-// counters only; no load is indexed by key, text or tag. Every exit clears all
-// vector registers and the bounce buffer.
+// Constant time. Reviewed line by line of this generator and, for the jumps and indexed
+// loads, of what it wrote (every J, CMOV, SETEQ and every address with an index
+// register): what they depend on is lengths, addresses, counters, the number of
+// frames, and for Open the verdict, which is public. No load is indexed by key, text or
+// tag; the round table's row is the block counter's low byte. The tag is compared as a
+// whole, by VPTEST. AESENC, VPCLMULQDQ, shuffles and masked moves take no time that
+// depends on data; the masks come from lengths. Every exit clears all vector registers
+// and the bounce buffer (TestKernelsLeaveNoRegisters).
 
 // Offsets in gcmKey; engine.go asserts them.
 const (

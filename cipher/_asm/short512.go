@@ -129,7 +129,7 @@ func shortAES(nr, v int, seal bool) []string {
 		o = append(o, f("LEAQ 15(CX), %s", h.pow), f("ANDQ $-16, %s", h.pow), f("NEGQ %s", h.pow), f("LEAQ %d(%s)(%s*1), %s", offH1, h.key, h.pow, h.pow),
 			"SHLQ $3, CX", f("VMOVQ CX, {X:len%s}", n),
 			f("MOVQ %d(%s), SI", frameAADN, h.frame), f("MOVL %d(%s), DI", frameHeadN, h.frame), f("MOVQ %d(%s), R10", frameAAD, h.frame),
-			"TESTQ SI, SI", f("CMOVQEQ %s, R10", h.frame), "SUBQ DI, R10", // of no AAD the address may be nil
+			f("TESTQ SI, SI; CMOVQEQ %s, R10", h.frame), "SUBQ DI, R10", // of no AAD the address may be nil
 			"MOVQ $-1, CX", "BZHIQ SI, CX, CX", "SHLXQ DI, CX, CX",
 			"ADDQ DI, SI", f("LEAQ (SI*8), DI"), f("VPINSRQ $1, DI, {X:len%s}, {X:len%s}", n, n),
 			f("VMOVDQU64 %d(%s), {X:aad%s}", frameHead, h.frame, n))
@@ -256,7 +256,8 @@ func shortHash(v int, seal bool) []string {
 	if seal {
 		return append(o, "MOVQ tagA-32(SP), R14", "VMOVDQU64 {X:y}, (R14)", "MOVQ tagB-40(SP), R14", "VEXTRACTI64X2 $2, {y}, (R14)")
 	}
-	// Each lane of 64 bits says if it is not zero; both frames' are looked at as bytes.
-	return append(o, "VPTESTMQ {y}, {y}, K0", "KMOVB K0, R14", "MOVQ R14, bits-48(SP)", "TESTB $0x03, R14", "MOVQ tagA-32(SP), R14", "SETEQ (R14)",
-		"MOVQ tagB-40(SP), R14", "TESTB $0x30, bits-48(SP)", "SETEQ (R14)")
+	// A bit for each 64 of the two that is not zero. What sets flags and what uses them is
+	// one element each, which nothing can be merged into.
+	return append(o, "VPTESTMQ {y}, {y}, K0", "KMOVB K0, R14", "MOVQ R14, bits-48(SP)", "TESTB $0x03, R14; MOVQ tagA-32(SP), R14; SETEQ (R14)",
+		"MOVQ tagB-40(SP), R14", "TESTB $0x30, bits-48(SP); SETEQ (R14)")
 }
