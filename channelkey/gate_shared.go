@@ -102,3 +102,11 @@ func (g *Gate) Learn(key []byte, until time.Time) error {
 	}
 	return g.bar(k, end)
 }
+
+// Barred reports whether a session that is not inside of this Gate is revoked here: by its
+// card, certificate, user or channel.
+func (g *Gate) Barred(seat Seat) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.records.revoked(seat.Card, seat.Certificate, seat.Channel, seat.User, time.Now().Unix())
+}

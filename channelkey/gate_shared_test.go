@@ -105,6 +105,9 @@ func TestGatesShare(t *testing.T) {
 		if e := <-events; e.Kind != channelkey.PutOut || e.Reason != channelkey.Revoked {
 			t.Fatalf("%v %v", e.Kind, e.Reason)
 		}
+		if !b.Barred(seat) || b.Barred(channelkey.Seat{Channel: "room", User: "3"}) {
+			t.Fatal("not barred, or somebody else is")
+		}
 		if _, err := b.Readmit(seat); !errors.Is(err, channelkey.Revoked) {
 			t.Fatalf("revoked: %v", err)
 		}

@@ -171,8 +171,8 @@ func hasEntry(all []keyring.Entry, key string) bool {
 }
 
 // reap has channels rotated whose members were at servers that are silent: at once for
-// those who had left or whose service is over, and for all when it is too late to come
-// back. The seats go after that.
+// those who had left, whose service is over or who are revoked, and for all when it is
+// too late to come back. The seats go after that.
 func (st *state) reap(ctx context.Context, silent map[string]uint64) {
 	seats, _, err := st.shelf.List(ctx, "s/")
 	if err != nil {
@@ -189,7 +189,7 @@ func (st *state) reap(ctx context.Context, silent map[string]uint64) {
 		if _, ok := silent[x.Server]; !ok {
 			continue
 		}
-		if !st.dead(x.Server) && !x.Gone && (x.Gate.End == 0 || x.Gate.End > now) {
+		if over := x.Gone || x.Gate.End != 0 && x.Gate.End <= now || st.s.cfg.Gate.Barred(x.Gate); !over && !st.dead(x.Server) {
 			left[x.Server]++
 			continue
 		}

@@ -252,3 +252,59 @@ func TestResumeOnceOfTwo(t *testing.T) {
 		}
 	})
 }
+
+// TestReplacedElsewhere: where the door lets a user in again, their session at another
+// server ends, and they hold one seat.
+func TestReplacedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		again := func(c *keyserver.Config) { c.Shared, c.Replace = true, true }
+		one, two := w.start("one", again), w.start("two", again)
+		var a, b kept
+		m := w.join(&a, client.Options{Servers: []string{"https://one"}, Card: w.oneCard("1")})
+		n := w.join(&b, client.Options{Servers: []string{"https://two"}, Card: w.oneCard("1")})
+		<-m.Done()
+		if client.Reason(m.Err()) != "superseded" {
+			t.Fatalf("the first session ends with %v", m.Err())
+		}
+		synctest.Wait()
+		if one.srv.Members() != 0 || two.srv.Members() != 1 {
+			t.Fatalf("%d and %d members", one.srv.Members(), two.srv.Members())
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if two.srv.Members() != 1 || n.Err() != nil {
+			t.Fatalf("the second session did not last: %v", n.Err())
+		}
+		w.current(&b)
+		m.Close()
+		n.Close()
+	})
+}
+
+// TestRevokedAtADeadServer: somebody whose server is dead is excluded at once when they
+// are revoked, not only when it is too late for them to come back.
+func TestRevokedAtADeadServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start("one", shared)
+		two := w.start("two", shared)
+		var a, b kept
+		m := w.join(&a, client.Options{Servers: []string{"https://one"}})
+		stays := w.join(&b, client.Options{Servers: bothReversed, UID: "2"})
+		time.Sleep(3 * time.Second)
+		before, _ := w.active()
+		w.kill("one")
+		if err := two.gate.Revoke(channelkey.Revocation{User: "1", Until: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if now, _ := w.active(); now <= before {
+			t.Fatal("who is revoked has the epoch that is active")
+		}
+		w.current(&b)
+		m.Close()
+		stays.Close()
+	})
+}
