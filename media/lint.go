@@ -107,8 +107,9 @@ func (l *linter) add(track uint64, frame int, what, why, do string) {
 	}
 }
 
-// element looks for H.264 parameter sets in Matroska's CodecPrivate.
+// element looks for parameter sets in Matroska's CodecPrivate.
 func (l *linter) element(b []byte) {
+	l.elementH265(b)
 	var track uint64
 	for n, c := range l.codecs {
 		if c == H264 {
@@ -177,6 +178,8 @@ func (l *linter) unit(track uint64, frame int, c Codec, data []byte, raw bool) {
 			l.add(track, frame, "access unit delimiters", "packetizers drop them, and what was authenticated has changed", doCanon)
 		case c == H264 && typ == h264Filler, c == H265 && typ == h265Filler:
 			l.add(track, frame, "filler data", "packetizers drop it, and what was authenticated has changed", doCanon)
+		case c == H265 && typ == h265SPS:
+			l.h265SPS(track, frame, nal)
 		case c == H264 && typ == h264SPS:
 			l.sps(track, frame, nal)
 			if pps > 0 || vcl {

@@ -96,7 +96,7 @@ func TestLint(t *testing.T) {
 			t.Errorf("%s: %v, %+v", name, err, found)
 		}
 	}
-	for _, name := range []string{"h264.h264", "h264-opus.mkv"} {
+	for _, name := range []string{"h264.h264", "h264-opus.mkv", "h265.h265", "h265-opus.mkv"} {
 		f, err := os.Open("../testdata/media/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -122,6 +122,24 @@ func TestLint(t *testing.T) {
 		}
 		if !reordered {
 			t.Errorf("%s: B-frames are not found", name)
+		}
+	}
+}
+
+// TestHvccSPS: a decoder configuration record is read to its first sequence parameter
+// set, and one that is cut off or says more than it has is none.
+func TestHvccSPS(t *testing.T) {
+	record := append(make([]byte, 23), 33|0x80, 0, 1, 0, 4, 0x42, 1, 0xAA, 0xBB)
+	record[0], record[13], record[15], record[16], record[22] = 1, 0xF0, 0xFC, 0xFC, 2
+	vps := append(append(bytes.Clone(record[:23]), 32|0x80, 0, 1, 0, 2, 0x40, 1), record[23:]...)
+	for _, b := range [][]byte{record, vps} {
+		if got := hvccSPS(b); !bytes.Equal(got, []byte{0x42, 1, 0xAA, 0xBB}) {
+			t.Errorf("%x: %x", b, got)
+		}
+		for n := range b {
+			if got := hvccSPS(b[:n:n]); got != nil {
+				t.Errorf("%d bytes of %d: %x", n, len(b), got)
+			}
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (d *Depacketizer) stream(ssrc uint32, now time.Time) *fragments {
 func (d *Depacketizer) evict(of func(*fragments) bool) {
 	var oldest *fragments
 	for _, s := range d.streams {
-		if of(s) && (oldest == nil || s.last.Before(oldest.last)) {
+		if of(s) && (oldest == nil || s.last.Before(oldest.last) || s.last.Equal(oldest.last) && s.ssrc < oldest.ssrc) {
 			oldest = s
 		}
 	}

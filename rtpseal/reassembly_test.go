@@ -398,8 +398,11 @@ func TestReceiverAllocs(t *testing.T) {
 
 func FuzzReceiver(f *testing.F) {
 	f.Add([]byte{14, 0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xC0, 1})
+	_, open := pair(f, cipher.AES128GCM()) // nothing opens: it is as new for every input
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, open := pair(t, cipher.AES128GCM())
+		if len(b) > 400 {
+			return // more of the same, and minimizing takes time with the square of the length
+		}
 		r, err := rtpseal.NewReceiver(rtpseal.ReceiverOptions{Opener: rtpseal.Shared(open), Frame: func(*rtpseal.Unit, []byte) { t.Fatal("opened") }, Limits: rtpseal.Limits{Bytes: 4096}})
 		if err != nil {
 			t.Fatal(err)
