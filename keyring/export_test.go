@@ -17,6 +17,17 @@ func SetDraw(r *Ring, draw func() uint64) { r.draw = draw }
 // SetClock replaces a ring's clock.
 func SetClock(r *Ring, now func() time.Time) { r.now = now }
 
+// UseActiveSecret shows the secret of a channel's active epoch to use.
+func UseActiveSecret(ctx context.Context, c *Channel, use func([]byte)) error {
+	st, _, err := c.load(ctx)
+	if err != nil {
+		return err
+	}
+	defer st.wipe()
+	use(st.active().secret.key[:])
+	return nil
+}
+
 // EvictedKIDs returns the KIDs that had to leave a Receiver's table.
 func EvictedKIDs(r *Receiver) []cipher.KeyID {
 	r.mu.Lock()
