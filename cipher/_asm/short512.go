@@ -21,7 +21,7 @@ package main
 // scratch; of the pair before: R8 R9 powers, keyA keyB on the stack keys, tagA tagB
 // where the tag (Seal) or the verdict (Open) goes, R14 scratch. K1-K3 and K4-K6 masks of
 // A and B, K7 last lane. Z31 byte swap; of the pair before: Z30 AAD blocks, Z29 their
-// powers, Z28 E(J0) in lanes 0 and 2 (for Open XOR the tags received), from Z16 on
+// powers, Z28 E(J0) in lanes 0 and 2 (for Open XOR the tags received, and byte-swapped), from Z16 on
 // A's ciphertext and then B's, byte-swapped; the rest by assign.
 //
 // There is no branch but the loop's. Dead lanes may lie on an absent page: that is
@@ -207,7 +207,7 @@ func shortText(nr, v int, seal bool) []string {
 		}
 	}
 	if !seal {
-		o = append(o, "VPXORQ {tags}, Z28, Z28")
+		o = append(o, "VPXORQ {tags}, Z28, Z28", "VPSHUFB Z31, Z28, Z28")
 	}
 	return append(o, "VMOVDQA64 {aadA}, Z30", "VMOVDQA64 {apow}, Z29", "MOVQ AX, keyA-16(SP)", "MOVQ BX, keyB-24(SP)", "MOVQ DX, R8", "MOVQ R11, R9")
 }
@@ -252,12 +252,12 @@ func shortHash(v int, seal bool) []string {
 	o = append(o, "VPTERNLOGQ $0x96, {alo}, {ahi}, {amid}",
 		f("VPCLMULQDQ $0x10, %s, {alo}, {r1}", reduce), "VPSHUFD $0x4e, {alo}, {alo}", "VPTERNLOGQ $0x96, {r1}, {alo}, {amid}",
 		f("VPCLMULQDQ $0x10, %s, {amid}, {r2}", reduce), "VPSHUFD $0x4e, {amid}, {amid}", "VPTERNLOGQ $0x96, {r2}, {amid}, {ahi}",
-		"VSHUFI64X2 $0xb1, {ahi}, {ahi}, {y}", "VPXORQ {ahi}, {y}, {y}", "VPSHUFB Z31, {y}, {y}", "VPXORQ Z28, {y}, {y}")
+		"VSHUFI64X2 $0xb1, {ahi}, {ahi}, {y}", "VPXORQ {ahi}, {y}, {y}")
 	if seal {
-		return append(o, "MOVQ tagA-32(SP), R14", "VMOVDQU64 {X:y}, (R14)", "MOVQ tagB-40(SP), R14", "VEXTRACTI64X2 $2, {y}, (R14)")
+		return append(o, "VPSHUFB Z31, {y}, {y}", "VPXORQ Z28, {y}, {y}", "MOVQ tagA-32(SP), R14", "VMOVDQU64 {X:y}, (R14)", "MOVQ tagB-40(SP), R14", "VEXTRACTI64X2 $2, {y}, (R14)")
 	}
 	// A bit for each 64 of the two that is not zero. What sets flags and what uses them is
 	// one element each, which nothing can be merged into.
-	return append(o, "VPTESTMQ {y}, {y}, K0", "KMOVB K0, R14", "MOVQ R14, bits-48(SP)", "TESTB $0x03, R14; MOVQ tagA-32(SP), R14; SETEQ (R14)",
+	return append(o, "VPXORQ Z28, {y}, {y}", "VPTESTMQ {y}, {y}, K0", "KMOVB K0, R14", "MOVQ R14, bits-48(SP)", "TESTB $0x03, R14; MOVQ tagA-32(SP), R14; SETEQ (R14)",
 		"MOVQ tagB-40(SP), R14", "TESTB $0x30, bits-48(SP); SETEQ (R14)")
 }
