@@ -125,6 +125,9 @@ func TestBundleRefused(t *testing.T) {
 	wantErr(t, try(bundle, keyring.ImportOptions{Identities: mine, From: from[:34]}), keyring.ErrBundleIssuer)
 	wantErr(t, try(bundle, keyring.ImportOptions{Identities: []*keyring.Identity{other}, From: from}), keyring.ErrBundleRecipient)
 	wantErr(t, try(nil, keyring.ImportOptions{Identities: mine, From: from}), keyring.ErrBundleForm)
+	next := bytes.Clone(bundle)
+	next[len("chanseal bundle")]++ // a version to come
+	wantErr(t, try(next, keyring.ImportOptions{Identities: mine, From: from}), keyring.ErrBundleForm)
 	for at := range bundle { // altered, cut
 		bad := bytes.Clone(bundle)
 		bad[at] ^= 1

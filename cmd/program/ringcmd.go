@@ -54,6 +54,7 @@ Every member should be named. A user needs all keys below the prefix, no others.
 type ringJSON struct {
 	Ring      string        `json:"ring"`
 	ID        string        `json:"id"`
+	Issuer    string        `json:"issuer"` // the fingerprint that others import its bundles by; "" if it cannot be made now
 	Channels  int           `json:"channels"`
 	Resealing bool          `json:"resealing"` // it was interrupted
 	Keys      []ringKeyJSON `json:"keys"`
@@ -76,6 +77,8 @@ func (p *program) describeRing(ctx context.Context, r *keyring.Ring) (ringJSON, 
 		return out, err
 	}
 	out.Channels = len(all)
+	// The first to ask makes the signing key, which has to wait while the ring is resealed.
+	out.Issuer, _ = r.Fingerprint(ctx)
 	keys, err := r.Wrappings(ctx)
 	for _, k := range keys {
 		out.Keys = append(out.Keys, ringKeyJSON{k.ID, kindName(k.Kind), k.Opens})
@@ -114,6 +117,9 @@ func (p *program) ringShow() *cobra.Command {
 			fmt.Fprintf(t, "ring\t%s\n", printable(info.Ring))
 			fmt.Fprintf(t, "id\t%s\n", info.ID)
 			fmt.Fprintf(t, "channels\t%d\n", info.Channels)
+			if info.Issuer != "" {
+				fmt.Fprintf(t, "issuer\t%s\n", info.Issuer)
+			}
 			if info.Resealing {
 				fmt.Fprintf(t, "resealing\tinterrupted: finish it by chanseal ring rekey --resume\n")
 			}
