@@ -21,15 +21,6 @@ func (b *keyBox) runs() bool { return b.gcm != nil || b.ctr != nil && b.ctr.mac 
 // fits reports whether f can go along in a run.
 func (f *Frame) fits() bool { return len(f.AAD) <= runAAD-MaxHeader && uint64(len(f.Src)) <= maxFrame }
 
-// joinAAD is header ‖ aad, put together in buf if need be.
-func joinAAD(buf *[runAAD]byte, header, aad []byte) []byte {
-	if len(aad) == 0 {
-		return header
-	}
-	n := copy(buf[:], header)
-	return buf[:n+copy(buf[n:], aad)]
-}
-
 // sealRuns seals frames under the counters from first on. apart says what apartInOrder
 // found.
 func (k *SealKey) sealRuns(box *keyBox, frames []Frame, first uint64, apart bool) (failed int) {
@@ -38,30 +29,12 @@ func (k *SealKey) sealRuns(box *keyBox, frames []Frame, first uint64, apart bool
 		if box.gcm != nil {
 			failed += k.sealRunGCM(box, frames[:n], first, apart)
 		} else {
-			failed += k.sealRunCTR(box, frames[:n], first)
+			failed += k.sealRunCTR(box, frames[:n], first, apart)
 		}
 		frames, first = frames[n:], first+uint64(n)
 	}
 	runtime.KeepAlive(box)
 	return failed
-}
-
-// lay makes room for a sealed frame behind its Dst and writes the header there. It
-// returns header and text with the tag; none if there is nothing to be done about f any
-// more, since it failed or was sealed by itself.
-func (k *SealKey) lay(box *keyBox, f *Frame, ctr uint64) (header, body []byte) {
-	if !f.fits() {
-		f.Err = k.sealBatched(box, f, ctr)
-		return nil, nil
-	}
-	if f.Err = k.spend(len(f.Src)); f.Err != nil {
-		return nil, nil
-	}
-	size := k.header.len(ctr)
-	whole, out := extend(f.Dst, size+len(f.Src)+k.suite.overhead, f.Src, f.AAD)
-	k.header.putApart(out, ctr)
-	f.Dst = whole
-	return out[:size], out[size:]
 }
 
 func (f *Frame) failed() int {
@@ -98,7 +71,7 @@ func (k *OpenKey) openRuns(frames []Frame, apart bool) (failed int) {
 		case box.gcm != nil:
 			failed += k.openRunGCM(run, apart)
 		default:
-			failed += k.openRunCTR(run)
+			failed += k.openRunCTR(run, apart)
 		}
 		// Or Retire in the middle of a run would have the finalizer wipe what it uses.
 		runtime.KeepAlive(box)

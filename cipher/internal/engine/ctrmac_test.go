@@ -93,6 +93,9 @@ func eachMAC(t *testing.T, fn func(t *testing.T, p *macPair)) {
 					if fused := p.ours.asm != nil; fused != (tr == avx512VAES && sha && size == 16 && tag != 32) {
 						t.Fatalf("%s: kernels for both: %v", p.name, fused)
 					}
+					if p.ours.asm == nil && tag != 10 && !long {
+						continue // the halves have tests of their own
+					}
 					p.block, _ = aes.NewCipher(p.key)
 					fn(t, p)
 				}
