@@ -640,3 +640,25 @@ func TestRestoreInterrupted(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRestore gives Restore anything: where it fails no ring is there.
+func FuzzRestore(f *testing.F) {
+	r := must(keyring.Create(f.Context(), keyringtest.NewMemory(), words("w")))(f)
+	defer r.Close()
+	fill(f, r, 2)
+	whole := backup(f, r)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Add([]byte("chanseal ring backup\x01\x00\x04ring\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := keyringtest.NewMemory()
+		restored, err := keyring.Restore(t.Context(), m.Again(), bytes.NewReader(b), words("w"), keyring.RestoreOptions{})
+		if err == nil {
+			restored.Close()
+			return
+		}
+		if _, err := keyring.Open(t.Context(), m.Again(), words("w")); err == nil {
+			t.Fatal("a ring of a backup that was refused")
+		}
+	})
+}

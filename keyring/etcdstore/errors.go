@@ -22,11 +22,12 @@ var ErrRefused = errors.New("etcd refuses the user")
 // errUncertain ends an operation of which nobody knows whether it was done.
 var errUncertain = errors.New("etcd's answer was lost, and others changed the record since: the change may have been made")
 
-// An attempt has a twelfth of an operation's time, and later ones up to a third: a
-// member that does not answer must not use it up.
+// An attempt has a twelfth of an operation's time, and in its second half a quarter: a
+// member that does not answer must not use it up. What a follower passes on to a leader
+// that died is lost without an answer, until there is another leader.
 const (
 	shortTry = 12
-	longTry  = 3
+	longTry  = 4
 )
 
 // retry runs an operation until it is done, fails for good, or its time is over, on
@@ -44,8 +45,12 @@ func (s *Store) retry(ctx context.Context, op func(ctx context.Context, c *clien
 	s.why.Store(nil)
 	var last error
 	again := false
-	limit := s.o.Timeout / shortTry
+	begin := time.Now()
 	for try := 1; ; try++ {
+		limit := s.o.Timeout / shortTry
+		if time.Since(begin) > s.o.Timeout/2 {
+			limit = s.o.Timeout / longTry
+		}
 		i := s.now.Load()
 		c, err := s.members[i].connect(limit)
 		if err == nil {
@@ -64,7 +69,6 @@ func (s *Store) retry(ctx context.Context, op func(ctx context.Context, c *clien
 		if !errors.Is(err, context.DeadlineExceeded) {
 			last = err
 		}
-		limit = min(2*limit, s.o.Timeout/longTry)
 		var pause time.Duration // after each round
 		if try%len(s.members) == 0 {
 			pause = 20*time.Millisecond + rand.N(60*time.Millisecond)

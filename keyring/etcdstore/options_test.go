@@ -81,3 +81,26 @@ func TestRefusedOptions(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseURL: what is parsed has endpoints, and errors show nothing that stands where a
+// password would.
+func FuzzParseURL(f *testing.F) {
+	f.Add("etcd://a:1,b,[::1]/x/y?user=u&timeout=3s", "hunter2")
+	f.Add("etcd://me:secret@a/p", "")
+	f.Add("etcd://a@b@c/%zz?tls=on&tls", "x")
+	f.Fuzz(func(t *testing.T, url, password string) {
+		if strings.Contains(url, "=/") || strings.Contains(url, "file=") || strings.Contains(url, "ca=") || strings.Contains(url, "cert=") {
+			t.Skip("it would read files")
+		}
+		o, err := etcdstore.ParseURL(url, password)
+		if err == nil && len(o.Endpoints) == 0 {
+			t.Fatal("no endpoint")
+		}
+		if err == nil {
+			return
+		}
+		if before, _, ok := strings.Cut(strings.TrimPrefix(url, "etcd://"), "@"); ok && len(before) > 20 && strings.HasPrefix(url, "etcd://") && strings.Contains(err.Error(), before) {
+			t.Fatalf("%v", err)
+		}
+	})
+}
