@@ -207,3 +207,22 @@ func TestServe(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowBody: a body that does not come is not waited for, and holds nothing.
+func TestSlowBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		conn := must(r.dial(t.Context(), "", ""))(t)
+		defer conn.Close()
+		began := time.Now()
+		go io.WriteString(conn, "POST /v1/channels/stage/members HTTP/1.1\r\nHost: server\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"uid\"")
+		answer := make([]byte, 4096)
+		n, err := conn.Read(answer)
+		if err != nil || !strings.Contains(string(answer[:n]), "400 Bad Request") {
+			t.Fatalf("%v: %s", err, answer[:n])
+		}
+		if d := time.Since(began); d != 10*time.Second {
+			t.Fatalf("waited %v", d)
+		}
+	})
+}

@@ -61,6 +61,7 @@ type rig struct {
 	record string // the audit record's path
 	srv    *keyserver.Server
 	client *http.Client
+	dial   func(context.Context, string, string) (net.Conn, error)
 	log    *lockedBuffer
 	seen   *lockedBuffer // all that replies said
 }
@@ -103,6 +104,7 @@ func newRig(t testing.TB, set ...func(*keyserver.Config, *channelkey.GateConfig)
 	hs := &http.Server{Handler: r.srv, ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError)}
 	served := make(chan struct{})
 	go func() { hs.Serve(l); close(served) }()
+	r.dial = l.dial
 	tr := &http.Transport{DialContext: l.dial, MaxIdleConnsPerHost: 100}
 	r.client = &http.Client{Transport: &validating{t: t, next: tr, router: contract(t), seen: r.seen}}
 	t.Cleanup(func() {
