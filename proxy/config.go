@@ -109,6 +109,12 @@ type Config struct {
 	// Peers are the health URLs of other relays, for discovery without etcd.
 	Relays []RelayRef `json:"relays,omitempty"`
 
+	// Registry finds relays on other machines, and Announce is this one's address for
+	// it: host:port of the control service, empty for the first of Public or
+	// Addresses. They must share Secret.
+	Registry Registry `json:"-"`
+	Announce string   `json:"announce,omitempty"`
+
 	// Metrics is an address for /metrics and /healthz, such as 127.0.0.1:9464; empty:
 	// none.
 	Metrics string `json:"metrics,omitempty"`
@@ -186,6 +192,9 @@ func (c *Config) complete() error {
 		c.UnauthenticatedPerSecond = defaultGuard
 	}
 	if len(c.Secret) == 0 {
+		if c.Registry != nil || len(c.Relays) > 0 {
+			return errors.New("proxy: several relays must share a secret, give the same to all of them (--secret-file)")
+		}
 		c.Secret = randomSecret()
 	}
 	if c.Logger == nil {

@@ -119,6 +119,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		s.Close()
 		return nil, err
 	}
+	if err := s.register(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	if cfg.RevocationFile != "" {
 		if err := s.readRevocations(); err != nil {
 			s.Close()

@@ -17,7 +17,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/chanseal/chanseal/channelkey"
+	"github.com/chanseal/chanseal/keyring/etcdstore"
 	"github.com/chanseal/chanseal/proxy"
+	"github.com/chanseal/chanseal/proxy/etcdregistry"
 )
 
 // groupServices are the commands that run until they are stopped.
@@ -31,6 +33,7 @@ type proxyConfig struct {
 	SecretFile     string         `json:"secret_file,omitempty"`
 	StaticUserFile string         `json:"static_user_file,omitempty"`
 	DrainTime      proxy.Duration `json:"drain_time,omitzero"`
+	RegistryURL    string         `json:"registry,omitempty"`
 }
 
 // proxyFlags are the settings that can be given on the command line; the file says the
@@ -200,7 +203,8 @@ A configuration file is a JSON object: app_files, secret_file, static_user_file,
 relay_address6, relay_bind4, relay_bind6, relay_ports, media, quotas {APP-ID: {sessions,
 sessions_per_card, bits_per_second}}, default_quota, max_sessions, max_connections,
 nodes and test_nodes [{address, services, region, isp}], relays [{address}], region, isp,
-domain, realm, ticket_life, tls_certificate, tls_key, metrics, revocations, drain_time.
+domain, realm, ticket_life, tls_certificate, tls_key, metrics, revocations, registry,
+announce, drain_time.
 Every flag can come from the environment, as CHANSEAL_PROXY_FLAG.`,
 		Example: `  chanseal proxy --app-certificate-file app.json --relay-address 203.0.113.9 --media 198.51.100.0/24:4000-5000
   chanseal proxy --config proxy.json --metrics 127.0.0.1:9464
@@ -228,6 +232,8 @@ Every flag can come from the environment, as CHANSEAL_PROXY_FLAG.`,
 	flags.Int64Var(&f.quota.BitsPerSecond, "bits-per-second", 0, "`N` bits a second and session, each way (default: no bound)")
 	flags.StringVar(&f.cfg.Metrics, "metrics", "", "serve /metrics and /healthz at `ADDRESS`")
 	flags.StringVar(&f.cfg.RevocationFile, "revocations", "", "JSON `FILE` of revoked cards, users, channels; read again when it changes")
+	flags.StringVar(&f.cfg.RegistryURL, "registry", "", "find other relays by etcd: `URL` etcd://HOST,HOST/PREFIX?ca=FILE&…")
+	flags.StringVar(&f.cfg.Announce, "announce", "", "`HOST:PORT` of the control port for other relays (default: of --public)")
 	flags.Var(&f.drain, "drain-time", "how long to wait for sessions when stopped (default 30s)")
 	c.AddCommand(p.proxyAllowListCommand(), p.proxyCheckCommand())
 	return c
@@ -256,6 +262,8 @@ func (f *proxyFlags) merge(c *cobra.Command, cfg *proxyConfig) {
 		"bits-per-second":   func() { cfg.DefaultQuota.BitsPerSecond = f.quota.BitsPerSecond },
 		"metrics":           func() { cfg.Metrics = f.cfg.Metrics },
 		"revocations":       func() { cfg.RevocationFile = f.cfg.RevocationFile },
+		"registry":          func() { cfg.RegistryURL = f.cfg.RegistryURL },
+		"announce":          func() { cfg.Announce = f.cfg.Announce },
 		"drain-time":        func() { cfg.DrainTime = proxy.Duration(f.drain.d) },
 	} {
 		if changed(flag) {
@@ -279,6 +287,11 @@ func (f *proxyFlags) serve(ctx context.Context, p *program, c *cobra.Command) er
 	}
 	if err := readProxySecrets(cfg); err != nil {
 		return err
+	}
+	if cfg.RegistryURL != "" {
+		if cfg.Registry, err = openRegistry(cfg.RegistryURL); err != nil {
+			return err
+		}
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: p.logLevel()}))
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + max(1, runtime.GOMAXPROCS(0)/2)) // pollers hold processors of the scheduler while they wait
@@ -304,6 +317,23 @@ func (f *proxyFlags) serve(ctx context.Context, p *program, c *cobra.Command) er
 	}
 	return nil
 }
+
+// openRegistry reads the URL of a registry, which has the form of a ring's. The password
+// comes from the environment or a file.
+func openRegistry(url string) (proxy.Registry, error) {
+	o, err := etcdstore.ParseURL(url, os.Getenv(registryPasswordVariable))
+	if err == nil {
+		var reg proxy.Registry
+		reg, err = etcdregistry.New(etcdregistry.Options{Endpoints: o.Endpoints, Prefix: o.Prefix, TLS: o.TLS, User: o.User, Password: o.Password})
+		if err == nil {
+			return reg, nil
+		}
+	}
+	return nil, &failure{err: fmt.Errorf("--registry: %w", err), code: exitUsage, hints: []string{"such as etcd://host1,host2,host3/relays?ca=ca.pem&user=me&password-file=FILE"}}
+}
+
+// registryPasswordVariable holds the password of the registry's user.
+const registryPasswordVariable = "CHANSEAL_PROXY_REGISTRY_PASSWORD"
 
 func (p *program) logLevel() slog.Level {
 	if p.quiet {
