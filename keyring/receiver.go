@@ -38,13 +38,16 @@ type ReceiverOptions struct {
 	// Window is the size of each KID's replay window in frames; 0 stands for
 	// cipher.DefaultWindow.
 	Window int
+	// Checkpoint is what Receiver.Checkpoint of one before this returned: what that one
+	// opened does not open again. nil is none.
+	Checkpoint []byte
 }
 
 // Receiver opens the frames that members of a channel sealed. It implements
 // [cipher.Opener], is safe for concurrent use, and is to be closed.
 //
 // Each frame opens once: a Receiver remembers what it opened for as long as it
-// lives. Two Receivers know nothing of each other.
+// lives, and beyond with [Receiver.Checkpoint]. Two Receivers know nothing of each other.
 type Receiver struct {
 	f       *follower
 	archive bool
@@ -86,6 +89,13 @@ func (c *Channel) Receiver(ctx context.Context, o ReceiverOptions) (*Receiver, e
 	r := &Receiver{
 		f: f, archive: o.Archive, from: slices.Clone(o.From), suites: slices.Clone(o.Suites), window: o.Window,
 		limit: newLimiter(unseen), gone: map[cipher.KeyID]uint64{},
+	}
+	if o.Checkpoint != nil {
+		if err := r.restore(o.Checkpoint); err != nil {
+			r.end()
+			f.leave()
+			return nil, err
+		}
 	}
 	f.mu.Lock()
 	closed := f.closed
