@@ -29,13 +29,32 @@ package main
 
 // The room on the stack.
 const (
-	b4Words  = 0                    // words and constants of four groups of rounds
-	b4State  = 256                  // inner states of the messages that ended
-	b4Blocks = b4State + 128        // of each message
-	b4Msg    = b4Blocks + 64        // messages
-	b4Len    = 64 * 26              // of one: of streamMost bytes, two blocks of head and padding
-	b4Room   = b4Msg + 4*b4Len + 64 // 64 to align
+	b4Words  = 0               // words and constants of four groups of rounds
+	b4State  = 256             // inner states of the messages that ended
+	b4Blocks = b4State + 128   // of each message
+	b4Msg    = b4Blocks + 64   // messages
+	b4Len    = 64 * 26         // of one: of streamMost bytes, two blocks of head and padding
+	b4Stream = b4Msg + 4*b4Len // key streams, if any
+	b4Keys   = 512 + 3*64      // of one: of fourMost bytes, and three vectors of padding
 )
+
+// fourMost is the longest text in bytes that openFourAVX512 takes.
+const fourMost = 512
+
+// room4 is the size of the room, and what of the frame is above it: the buffer for a last
+// vector and two words.
+func room4(kind macKind) (size, frame int) {
+	if size = b4Stream + 64; kind == macOpen { // 64 to align
+		size += 4 * b4Keys
+	}
+	return size, size + 80
+}
+
+// roomAt brings the room's address to a register.
+func roomAt(kind macKind, reg string) []string {
+	_, frame := room4(kind)
+	return []string{f("LEAQ room-%d(SP), %s", frame-63, reg), f("ANDQ $-64, %s", reg)}
+}
 
 // cfSize is the size of a CTRFrame.
 const cfSize = 160
@@ -50,33 +69,39 @@ func ctrbatchFile() []string {
 		}
 	}
 	o := cat([]string{"#include \"funcdata.h\"", ""}, macTables(), bytesData("shaK4", k))
-	o = append(o, mac4(true)...)
-	return append(o, mac4(false)...)
+	for _, kind := range []macKind{macSeal, macOpen, macOnly} {
+		o = append(o, mac4(kind)...)
+	}
+	return o
 }
 
 // lay encrypts the four frames at DX, or takes them as they are, and lays their messages.
-func lay(seal bool) []string {
-	const frame = b4Room + 64 + 8
-	kind := macOnly
-	if seal {
-		kind = macSeal
+// For open it lays their key streams, too.
+func lay(kind macKind) []string {
+	o := append([]string{"XORL R10, R10", "frame:", "MOVQ R10, number-72(SP)"}, roomAt(kind, "R14")...)
+	o = append(o, f("IMUL3Q $%d, R10, CX", b4Len))
+	if kind == macOpen {
+		o = append(o, f("IMUL3Q $%d, R10, BX", b4Keys))
 	}
-	o := []string{"XORL R10, R10", "frame:", f("LEAQ room-%d(SP), R14", frame-63), "ANDQ $-64, R14",
-		f("IMUL3Q $%d, R10, CX", b4Len), f("LEAQ %d(R14)(CX*1), R13", b4Msg), "MOVQ R13, msg-72(SP)"}
-	in, out := firstBlock(kind, !seal, false)
-	o = append(o, in...)
+	o = append(o, f("LEAQ %d(R14)(CX*1), R10", b4Msg))
+	if kind == macOpen {
+		o = append(o, f("LEAQ %d(R14)(BX*1), R14", b4Stream))
+	}
+	in, out := firstBlock(kind, kind != macSeal, false)
+	o = append(append(o, in...), roomAt(kind, "CX")...)
 	// The length in the last quad of Z14.
-	o = append(o, f("MOVQ R12, %d(R14)(R10*8)", b4Blocks), "MOVQ msg-72(SP), R14", "VPXORQ X28, X28, X28", "VINSERTI32X4 $3, X14, Z28, Z14",
+	o = append(o, "MOVQ number-72(SP), BX", f("MOVQ R12, %d(CX)(BX*8)", b4Blocks), "VPXORQ X28, X28, X28", "VINSERTI32X4 $3, X14, Z28, Z14",
 		"CMPQ R12, $1", "JNE long", "VEXTRACTI32X4 $3, Z14, X9", "VPOR X9, X6, X6", "long:",
-		"VMOVDQU X3, (R14)", "VMOVDQU X4, 16(R14)", "VMOVDQU X5, 32(R14)", "VMOVDQU X6, 48(R14)",
-		"loop:", "ADDQ $64, R14", "DECQ R12", "JEQ laid", "CMPQ R11, $64", "JLT tail")
+		"VMOVDQU X3, (R10)", "VMOVDQU X4, 16(R10)", "VMOVDQU X5, 32(R10)", "VMOVDQU X6, 48(R10)",
+		"loop:", "ADDQ $64, R10", "DECQ R12", "JEQ laid", "CMPQ R11, $64", "JLT tail")
 	o = append(o, fullVector(kind)...)
 	o = append(o, "next:", "VPERMT2B Z31, Z29, Z30", "CMPQ R12, $1", "JNE store", "VPORQ Z14, Z30, Z30",
-		"store:", "VMOVDQU64 Z30, (R14)", "VMOVDQA64 Z31, Z30", "JMP loop", "laid:", f("ADDQ $%d, DX", cfSize), "INCQ R10", "CMPQ R10, $4", "JNE frame", "JMP hash", "tail:")
-	place, ol := lastPlace("T", seal)
+		"store:", "VMOVDQU64 Z30, (R10)", "VMOVDQA64 Z31, Z30", "JMP loop",
+		"laid:", f("ADDQ $%d, DX", cfSize), "MOVQ number-72(SP), R10", "INCQ R10", "CMPQ R10, $4", "JNE frame", "JMP hash", "tail:")
+	place, ol := lastPlace("T", kind == macSeal)
 	o, out = append(o, place...), append(out, ol...)
 	o = append(o, tailVector(kind)...)
-	if seal {
+	if kind == macSeal {
 		undo, undoOut := unbounceTail("T")
 		o, out = append(o, undo...), append(out, undoOut...)
 	} else {
@@ -131,23 +156,21 @@ func rounds4() []string {
 	return o
 }
 
-func mac4(seal bool) []string {
-	const frame = b4Room + 64 + 8
-	name := "sumFourAVX512"
-	doc := f(`func %s(frames *CTRFrame)
+func mac4(kind macKind) []string {
+	_, frame := room4(kind)
+	name := []string{"sealFourAVX512", "openFourAVX512", "sumFourAVX512"}[kind]
+	doc := f([]string{`func %s(frames *CTRFrame)
+		Seals four frames, with at most 1536 bytes of text; else they are as for sealCTRMACAVX512.`, `func %s(frames *CTRFrame)
+		Opens four frames, with at most 512 bytes of text; else they are as for openCTRMACAVX512.`, `func %s(frames *CTRFrame)
 		The HMACs that the tags at the ends of four frames' Src are to be compared with, to their tag fields.
-		They are as for openCTRMACAVX512.`, name)
-	if seal {
-		name = "sealFourAVX512"
-		doc = f(`func %s(frames *CTRFrame)
-			Seals four frames, with at most 1536 bytes of text; else they are as for sealCTRMACAVX512.`, name)
-	}
+		They are as for openCTRMACAVX512.`}[kind], name)
 	o := text(doc, name, frame, 8)
 	o[len(o)-1] = f("TEXT ·%s(SB), 0, $%d-8", name, frame)
 	o = append(o, "NO_LOCAL_POINTERS", "MOVQ frames+0(FP), DX")
-	o = append(o, lay(seal)...)
-	o = append(o, "MOVQ frames+0(FP), DX", f("LEAQ room-%d(SP), R14", frame-63), "ANDQ $-64, R14", f("LEAQ %d(R14), R9", b4Msg), "XORL R12, R12", "XORL R13, R13",
-		"VZEROUPPER")
+	o = append(o, lay(kind)...)
+	o = append(o, "MOVQ frames+0(FP), DX")
+	o = append(o, roomAt(kind, "R14")...)
+	o = append(o, f("LEAQ %d(R14), R9", b4Msg), "XORL R12, R12", "XORL R13, R13", "VZEROUPPER")
 	for w := range 4 {
 		o = append(o, f("MOVQ %d(R14), CX", b4Blocks+8*w), "CMPQ CX, R13; CMOVQGT CX, R13",
 			f("MOVQ %d(DX), AX", cfSize*w), "MOVQ (AX), AX", f("VMOVDQU %d(AX), X%d", cmInner, 1+2*w), f("VMOVDQU %d(AX), X%d", cmInner+16, 2+2*w))
@@ -203,17 +226,27 @@ func mac4(seal bool) []string {
 	for w := range 4 {
 		o = append(o, words(w)...)
 		o = append(o, "VPSHUFB swap32<>(SB), X0, X0")
-		if seal {
+		if kind == macSeal {
 			o = append(o, f("MOVQ %d(DX), AX", cfSize*w), "MOVQ (AX), AX", f("MOVQ %d(DX), DI", cfSize*w+cfDst), f("ADDQ %d(DX), DI", cfSize*w+cfN))
 			o = append(o, putTag("X0", f("tag%d", w))...)
 		} else {
 			o = append(o, "VPSHUFB swap32<>(SB), X9, X9", f("VMOVDQU X0, %d(DX)", cfSize*w+cfTag), f("VMOVDQU X9, %d(DX)", cfSize*w+cfTag+16))
 		}
 	}
-	o = append(o, "VPXORQ X31, X31, X31", "VMOVDQU64 Z31, buf-64(SP)")
+	o = append(o, "VPXORQ X31, X31, X31")
 	for i := range 6 { // words, inner states
 		o = append(o, f("VMOVDQA64 Z31, %d(R14)", 64*i))
 	}
+	var out []string
+	if kind == macOpen {
+		for w := range 4 {
+			in, ol := openText(append(roomAt(kind, "R14"), f("ADDQ $%d, R14", b4Stream+b4Keys*w)), f("%d", w))
+			o = append(o, "MOVQ (DX), AX", "MOVQ (AX), AX", f("MOVQ %d(DX), DI", cfDst), f("VMOVDQU %d(DX), X3", cfTag))
+			o = append(append(o, in...), f("ADDQ $%d, DX", cfSize))
+			out = append(out, ol...)
+		}
+	}
+	o = append(o, "VPXORQ X31, X31, X31", "VMOVDQU64 Z31, buf-64(SP)")
 	o = append(o, wipe()...)
-	return append(o, "RET", "")
+	return append(append(append(o, "RET"), out...), "")
 }

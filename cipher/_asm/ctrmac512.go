@@ -341,7 +341,7 @@ func ctrmac(kind macKind) []string {
 	case macOnly:
 		o = append(o, "VPSHUFB swap32<>(SB), X4, X4", f("VMOVDQU X3, %d(DX)", cfTag), f("VMOVDQU X4, %d(DX)", cfTag+16))
 	case macOpen:
-		in, ol := openText(frame)
+		in, ol := openText([]string{f("LEAQ stream-%d(SP), R14", frame-63), "ANDQ $-64, R14"}, "X")
 		o, out = append(o, in...), append(out, ol...)
 	}
 	o = append(o, "done:", "VPXORQ X16, X16, X16", "VMOVDQU64 Z16, buf-64(SP)")
@@ -370,28 +370,32 @@ func putTag(x, site string) []string {
 		f("short%s:", site), "MOVL BX, (DI)", f("put%s:", site)}
 }
 
-// openText compares the tag and then XORs the key stream on the text.
-func openText(frame int) (inline, outline []string) {
+// openText compares the tag of the frame at DX, in X3, and then XORs the key stream on
+// the text; stream brings the address of that to R14, and site tells its labels from
+// others'. It ends at the label done with the site.
+func openText(stream []string, site string) (inline, outline []string) {
 	// The last 16 bytes of Src end with the tag: turn it to the lowest bytes, zeros
 	// behind it. The index of PSHUFB is its low four bits, or zero with bit 7.
 	inline = []string{f("MOVQ %d(DX), SI", cfSrc), f("MOVQ %d(DX), R12", cfN), "VMOVDQU -16(SI)(R12*1), X4",
 		f("MOVQ %d(AX), CX", cmTag), f("MOVL $%d, BX", 0x70+16), "SUBQ CX, BX", "VPBROADCASTB BX, X16", "VPADDB iota64<>(SB), X16, X16", "VPSHUFB X16, X4, X4",
 		"MOVQ $-1, BX", "BZHIQ CX, BX, BX", "KMOVQ BX, K1", "VMOVDQU8.Z X3, K1, X3", "VPXOR X3, X4, X4",
-		"VPXORQ X31, X31, X31", f("LEAQ stream-%d(SP), R14", frame-63), "ANDQ $-64, R14",
-		"SUBQ CX, R12", "MOVQ R12, R11", // text
-		"VPTEST X4, X4", f("SETEQ %d(DX)", cfOK), "JNE refused",
-		"xor:", "CMPQ R11, $64", "JLT xortail", "VMOVDQU64 (R14), Z30", "VPXORQ (SI), Z30, Z30", "VMOVDQU64 Z30, (DI)", "VMOVDQU64 Z31, (R14)",
-		"ADDQ $64, SI", "ADDQ $64, DI", "ADDQ $64, R14", "SUBQ $64, R11", "JMP xor",
-		"xortail:"}
-	place, placeOut := lastPlace("X", true)
-	undo, undoOut := unbounceTail("X")
+		"VPXORQ X31, X31, X31",
+		"SUBQ CX, R12", "MOVQ R12, R11"} // text
+	inline = append(inline, stream...)
+	inline = append(inline, "VPTEST X4, X4", f("SETEQ %d(DX)", cfOK), "JNE refused"+site,
+		f("xor%s:", site), "CMPQ R11, $64", "JLT xortail"+site, "VMOVDQU64 (R14), Z30", "VPXORQ (SI), Z30, Z30", "VMOVDQU64 Z30, (DI)", "VMOVDQU64 Z31, (R14)",
+		"ADDQ $64, SI", "ADDQ $64, DI", "ADDQ $64, R14", "SUBQ $64, R11", "JMP xor"+site,
+		f("xortail%s:", site))
+	place, placeOut := lastPlace("X"+site, true)
+	undo, undoOut := unbounceTail("X" + site)
 	inline = append(inline, place...)
 	inline = append(inline, "VMOVDQU8.Z (R8), K1, Z30", "VPXORQ (R14), Z30, Z30", "VMOVDQU8 Z30, K1, (R9)")
 	inline = append(inline, undo...)
 	// The vectors behind the text, of the padding, were written as well.
 	inline = append(inline, "VMOVDQU64 Z31, (R14)", "VMOVDQU64 Z31, 64(R14)", "VMOVDQU64 Z31, 128(R14)")
 	outline = append(placeOut, undoOut...)
-	outline = append(outline, "refused:", "VMOVDQU64 Z31, (R14)", "ADDQ $64, R14", "SUBQ $64, R11", "JGE refused",
-		"VMOVDQU64 Z31, (R14)", "VMOVDQU64 Z31, 64(R14)", "JMP done")
+	inline = append(inline, f("done%s:", site))
+	outline = append(outline, f("refused%s:", site), "VMOVDQU64 Z31, (R14)", "ADDQ $64, R14", "SUBQ $64, R11", "JGE refused"+site,
+		"VMOVDQU64 Z31, (R14)", "VMOVDQU64 Z31, 64(R14)", "JMP done"+site)
 	return inline, outline
 }

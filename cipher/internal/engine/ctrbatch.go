@@ -42,9 +42,6 @@ func SealCTRBatch(frames []CTRFrame) {
 func OpenCTRBatch(frames []CTRFrame) {
 	for len(frames) > 1 {
 		if four(frames, false) {
-			for i := range frames[:4] {
-				frames[i].decrypt(&frames[i].tag)
-			}
 			frames = frames[4:]
 			continue
 		}

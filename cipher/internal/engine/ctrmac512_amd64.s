@@ -1729,16 +1729,16 @@ last:
 	VMOVDQU8.Z X3, K1, X3
 	VPXOR X3, X4, X4
 	VPXORQ X31, X31, X31
-	LEAQ stream-1793(SP), R14
-	ANDQ $-64, R14
 	SUBQ CX, R12
 	MOVQ R12, R11
+	LEAQ stream-1793(SP), R14
+	ANDQ $-64, R14
 	VPTEST X4, X4
 	SETEQ 116(DX)
-	JNE refused
-xor:
+	JNE refusedX
+xorX:
 	CMPQ R11, $64
-	JLT xortail
+	JLT xortailX
 	VMOVDQU64 (R14), Z30
 	VPXORQ (SI), Z30, Z30
 	VMOVDQU64 Z30, (DI)
@@ -1747,30 +1747,30 @@ xor:
 	ADDQ $64, DI
 	ADDQ $64, R14
 	SUBQ $64, R11
-	JMP xor
-xortail:
+	JMP xorX
+xortailX:
 	LEAQ buf-64(SP), R8
 	MOVQ R8, R9
 	XORL BX, BX
 	XORL CX, CX
 	TESTQ R11, R11
-	JLT masksX
+	JLT masksXX
 	MOVQ $-1, BX
 	BZHIQ R11, BX, BX
 	LEAQ 1(BX), CX
-	TESTQ R11, R11; JEQ masksX
+	TESTQ R11, R11; JEQ masksXX
 	MOVL SI, R13
 	ANDL $4095, R13
 	CMPL R13, $4032
-	JHI bouncesrcX
+	JHI bouncesrcXX
 	MOVQ SI, R8
-srcokX:
+srcokXX:
 	MOVL DI, R13
 	ANDL $4095, R13
 	CMPL R13, $4032
-	JHI masksX
+	JHI masksXX
 	MOVQ DI, R9
-masksX:
+masksXX:
 	KMOVQ BX, K1
 	KMOVQ CX, K2
 	VMOVDQU8.Z (R8), K1, Z30
@@ -1778,12 +1778,13 @@ masksX:
 	VMOVDQU8 Z30, K1, (R9)
 	LEAQ buf-64(SP), BX
 	CMPQ R9, BX
-	JEQ unbounceX
-unbouncedX:
+	JEQ unbounceXX
+unbouncedXX:
 	SUBQ $64, R11
 	VMOVDQU64 Z31, (R14)
 	VMOVDQU64 Z31, 64(R14)
 	VMOVDQU64 Z31, 128(R14)
+doneX:
 done:
 	VPXORQ X16, X16, X16
 	VMOVDQU64 Z16, buf-64(SP)
@@ -1905,7 +1906,7 @@ bouncesrcT:
 	BZHIQ R11, BX, BX
 	LEAQ 1(BX), CX
 	JMP srcokT
-bouncesrcX:
+bouncesrcXX:
 	MOVQ SI, R13
 	MOVQ DI, BX
 	MOVQ R8, DI
@@ -1916,10 +1917,10 @@ bouncesrcX:
 	MOVQ $-1, BX
 	BZHIQ R11, BX, BX
 	LEAQ 1(BX), CX
-	JMP srcokX
-unbounceX:
+	JMP srcokXX
+unbounceXX:
 	TESTQ R11, R11
-	JLE unbouncedX
+	JLE unbouncedXX
 	MOVQ SI, R13
 	MOVQ BX, SI
 	MOVQ R11, CX
@@ -1927,15 +1928,15 @@ unbounceX:
 	REP; MOVSB
 	MOVQ R13, SI
 	MOVQ R9, DI
-	JMP unbouncedX
-refused:
+	JMP unbouncedXX
+refusedX:
 	VMOVDQU64 Z31, (R14)
 	ADDQ $64, R14
 	SUBQ $64, R11
-	JGE refused
+	JGE refusedX
 	VMOVDQU64 Z31, (R14)
 	VMOVDQU64 Z31, 64(R14)
-	JMP done
+	JMP doneX
 
 // func macAVX512(fr *CTRFrame)
 // The HMAC alone of Src, which is ciphertext of at least 16 bytes, goes to Tag. Else as seal.

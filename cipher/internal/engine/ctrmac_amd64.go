@@ -48,11 +48,16 @@ func macAVX512(fr *CTRFrame)
 func sealFourAVX512(frames *CTRFrame)
 
 //go:noescape
+func openFourAVX512(frames *CTRFrame)
+
+//go:noescape
 func sumFourAVX512(frames *CTRFrame)
 
-// four takes the first frames of a batch through the kernel for four, if there are as
-// many and it takes them: seals them, or puts the HMACs to compare with into their tag
-// fields. The four take as long as four of the longest, so the others must not be
+// fourMost is the longest text in bytes for whose key stream openFourAVX512 has room.
+const fourMost = 512
+
+// four takes the first frames of a batch through a kernel for four, if there are as many
+// and it takes them, and seals or opens them. The four take as long as four of the longest, so the others must not be
 // much shorter.
 func four(frames []CTRFrame, seal bool) bool {
 	if len(frames) < 4 {
@@ -73,15 +78,23 @@ func four(frames []CTRFrame, seal bool) bool {
 		most = max(most, n+128)
 		if seal {
 			f.Dst = f.Dst[:n+k.tag]
+		} else {
+			f.Dst = f.Dst[:n]
 		}
 	}
 	if sum < 3*most {
 		return false
 	}
-	if seal {
+	switch {
+	case seal:
 		sealFourAVX512(&frames[0])
-	} else {
+	case most <= fourMost+128:
+		openFourAVX512(&frames[0])
+	default:
 		sumFourAVX512(&frames[0])
+		for i := range frames[:4] {
+			frames[i].decrypt(&frames[i].tag)
+		}
 	}
 	return true
 }

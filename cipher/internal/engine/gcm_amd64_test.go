@@ -163,7 +163,12 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				fs[i].Src = fs[i].Dst
 			}
 			four(fs[:], false)
-			check("HMAC of four")
+			check("open of four with HMAC")
+			if fs[3].Src[0] ^= 1; !fs[0].OK || !fs[3].OK {
+				t.Fatal("four frames do not open")
+			}
+			four(fs[:], false)
+			check("refusal of one of four with HMAC")
 		}
 		s, x := &k.rk, newXTSKey(fill(r, size), fill(r, size), avx512VAES)
 		var tweak [16]byte
