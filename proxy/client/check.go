@@ -319,11 +319,11 @@ func measureUDP(ctx context.Context, a netip.AddrPort, out *CheckedRow) {
 		defer close(done)
 		for {
 			n, err := c.Read(buf)
-			if err != nil && !isTimeout(err) {
-				continue
-			}
-			if err != nil {
+			if isTimeout(err) || errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if err != nil { // an answer to what was sent
+				continue
 			}
 			if n < stunLen {
 				continue

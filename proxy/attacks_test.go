@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
+)
+
+// TestAmplification: nobody who shows no credentials makes the proxy send much more than
+// he sent, to whatever address: errors name realm and nonce and little else. What is no
+// request gets no answer at all.
+func TestAmplification(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	for _, service := range []string{"media", "edge", "socks"} {
+		c, err := net.Dial("udp", l.at(service, "udp").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		buf := make([]byte, 65536)
+		marker := []byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 'm', 'a', 'r', 'k', 'e', 'r', 0, 0, 0, 0, 0, 0} // Binding: it is answered
+		for m := range stun.Method(0x10) {
+			for _, class := range []stun.MessageClass{stun.ClassRequest, stun.ClassIndication, stun.ClassSuccessResponse, stun.ClassErrorResponse} {
+				req := &stun.Message{Type: stun.NewType(m, class)}
+				rand.Read(req.TransactionID[:])
+				req.WriteHeader()
+				c.Write(req.Raw)
+				if service == "socks" { // says nothing, whatever comes
+					continue
+				}
+				c.Write(marker)
+				answered := 0
+				for {
+					c.SetReadDeadline(time.Now().Add(5 * time.Second))
+					n, err := c.Read(buf)
+					if err != nil {
+						t.Fatalf("%s: no answer to a Binding request: %v", service, err)
+					}
+					if string(buf[8:14]) == "marker" {
+						break
+					}
+					answered += n
+				}
+				if class != stun.ClassRequest && answered != 0 {
+					t.Errorf("%s: %s is answered", service, req.Type)
+				}
+				if answered > 8*len(req.Raw) {
+					t.Errorf("%s: %s of %d bytes is answered by %d", service, req.Type, len(req.Raw), answered)
+				}
+			}
+		}
+	}
+	c, err := net.Dial("udp", l.at("socks", "udp").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Write(append([]byte{0, 0, 0, socksIPv4, 127, 0, 0, 1, byte(l.echo.Port() >> 8), byte(l.echo.Port())}, "payload"...))
+	stray := func() bool { return l.stray.Load() > 0 }
+	l.eventually("the datagrams of strangers are counted", stray)
+	if l.Sessions() != 0 {
+		t.Error("there are sessions")
+	}
+}
+
+// TestPortScan: with good credentials, nothing but the listed ports of the listed networks
+// gets a packet, or tells that it is there.
+func TestPortScan(t *testing.T) {
+	t.Parallel()
+	hidden := echoUDP(t)
+	open := echoUDP(t)
+	l := newLab(t, func(c *Config) { c.Media = []string{"127.0.0.1/32:" + Port(open.Port()).String()} })
+	user, password := l.credentials(1, 0)
+	c := l.rawTURN(user, password)
+	if _, _, code := c.allocate(t); code != 0 {
+		t.Fatal(code)
+	}
+	bind := func(a netip.AddrPort, number uint16) int {
+		t.Helper()
+		ip := a.Addr().As4()
+		port := a.Port() ^ 0x2112
+		_, code := c.do(t, stun.MethodChannelBind, stun.RawAttribute{Type: stun.AttrChannelNumber, Value: []byte{byte(number >> 8), byte(number), 0, 0}},
+			stun.RawAttribute{Type: stun.AttrXORPeerAddress, Value: []byte{0, 1, byte(port >> 8), byte(port), ip[0] ^ 0x21, ip[1] ^ 0x12, ip[2] ^ 0xA4, ip[3] ^ 0x42}})
+		return code
+	}
+	if code := bind(open, 0x4000); code != 0 {
+		t.Fatalf("the listed port: %d", code)
+	}
+	number := uint16(0x4001)
+	for _, port := range []uint16{1, 22, 80, 443, 3306, hidden.Port(), l.at("control", "tcp").Port(), 65535} {
+		if port == open.Port() {
+			continue
+		}
+		// RFC 8656 has 403, pion/turn v5.1.1 says 401 for channels: the same for all.
+		if code := bind(netip.AddrPortFrom(loopback, port), number); code != 403 && code != 401 {
+			t.Errorf("port %d: %d, want a refusal", port, code)
+		}
+		number++
+	}
+	// TCP, by SOCKS5: a port that is open and one that is not give the same answer.
+	var replies []byte
+	for _, port := range []uint16{l.at("control", "tcp").Port(), 1} {
+		s := l.socksHello(t, user, password)
+		s.Write([]byte{5, 1, 0, socksIPv4, 127, 0, 0, 1, byte(port >> 8), byte(port)})
+		b := make([]byte, 2)
+		s.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := s.Read(b); err != nil || n < 2 {
+			t.Fatal(err)
+		}
+		replies = append(replies, b[1])
+	}
+	if replies[0] == 0 || replies[0] != replies[1] {
+		t.Errorf("SOCKS5 replies %v", replies)
+	}
+}
+
+// socksHello connects and logs in.
+func (l *lab) socksHello(t *testing.T, user, password string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.at("socks", "tcp").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	b := make([]byte, 2)
+	c.Write([]byte{5, 1, 2})
+	if _, err := c.Read(b); err != nil || b[1] != 2 {
+		t.Fatalf("greeting: %v %v", b, err)
+	}
+	login := append([]byte{1, byte(len(user))}, user...)
+	login = append(append(login, byte(len(password))), password...)
+	c.Write(login)
+	if _, err := c.Read(b); err != nil || b[1] != 0 {
+		t.Fatalf("login: %v %v", b, err)
+	}
+	return c
+}
