@@ -39,7 +39,8 @@ func appendSequence(dst, head []byte, seq uint16) ([]byte, bool) {
 }
 
 // findSequence finds the last element that may be a sequence number: where its content
-// is in head, and of how many bytes of the element that is the first.
+// is in head, and of how many bytes of the element that is the first. In a header that is
+// not well formed that can only be the last word.
 func findSequence(head []byte) (at, front int) {
 	begin := headerMin + 4*int(head[0]&15)
 	if head[0]&0x10 == 0 || len(head) < begin+8 {
@@ -50,28 +51,37 @@ func findSequence(head []byte) (at, front int) {
 	if !one && profile&0xFFF0 != twoByteProfile {
 		return 0, 0
 	}
-	for i := begin + 4; i+2 < len(head); {
-		switch {
-		case head[i] == 0:
+	i := begin + 4
+	for i < len(head) {
+		if head[i] == 0 { // padding
 			i++
-		case one:
-			id, n := head[i]>>4, int(head[i]&15)+1
-			if id == 15 { // what follows is not to be read
-				return at, front
-			}
-			if id == SequenceID && n == 2 && i+3 <= len(head) {
-				at, front = i+1, 1
-			}
-			i += 1 + n
-		default:
-			id, n := head[i], int(head[i+1])
-			if id == SequenceID && n == 2 && i+4 <= len(head) {
-				at, front = i+2, 2
-			}
-			i += 2 + n
+			continue
 		}
+		id, n, lead := head[i]>>4, int(head[i]&15)+1, 1
+		if !one {
+			if i+1 == len(head) {
+				break
+			}
+			id, n, lead = head[i], int(head[i+1]), 2
+		} else if id == 15 || id == 0 { // what follows is not to be read
+			break
+		}
+		if id == SequenceID && n == 2 {
+			at, front = i+lead, lead
+		}
+		i += lead + n
 	}
-	return at, front
+	if i == len(head) {
+		return at, front
+	}
+	end := head[len(head)-4:]
+	switch {
+	case one && end[0] == SequenceID<<4|1 && end[3] == 0:
+		return len(head) - 3, 1
+	case !one && end[0] == SequenceID && end[1] == 2:
+		return len(head) - 2, 2
+	}
+	return 0, 0
 }
 
 // cutSequence appends an RTP header to dst without the element that appendSequence put

@@ -66,7 +66,7 @@ func TestThroughBoth(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
 		loss := rapid.SampledFrom([]float64{0, 0.05}).Draw(rt, "loss")
 		longest := rapid.SampledFrom([]int{200, 1300, 4000}).Draw(rt, "longest payload")
-		kind := rapid.SampledFrom([]string{"none", "one byte", "two bytes", "one byte, its number", "two bytes, its number"}).Draw(rt, "extension")
+		kind := rapid.SampledFrom([]string{"none", "one byte", "two bytes", "one byte, its number", "two bytes, its number", "one byte, malformed", "two bytes, malformed"}).Draw(rt, "extension")
 		seal, open := pair(t, cipher.AES128GCM())
 		const mtu = 1200
 		s := sealing(t, seal, mtu)
@@ -83,6 +83,10 @@ func TestThroughBoth(t *testing.T) {
 			extension = []byte{0x10, 0, 0, 1, 5, 1, 9, 0}
 		case "one byte, its number": // an element that looks like that of the sequence number
 			extension = []byte{0xBE, 0xDE, 0, 2, 0x10, 7, 0, 0, rtpseal.SequenceID<<4 | 1, 1, 2, 0}
+		case "one byte, malformed": // an end in the midst, and what goes beyond the header
+			extension = []byte{0xBE, 0xDE, 0, 2, 0xF0, rtpseal.SequenceID<<4 | 1, 2, 3, 0x5F, 1, 2, 3}
+		case "two bytes, malformed":
+			extension = []byte{0x10, 0, 0, 2, rtpseal.SequenceID, 2, 3, 4, 5, 99, 9, 1}
 		case "two bytes, its number":
 			extension = []byte{0x10, 0, 0, 2, rtpseal.SequenceID, 2, 3, 4, 5, 1, 9, 0}
 		}

@@ -34,7 +34,8 @@ type InterceptorOptions struct {
 	MTU    int                  // bytes of an RTP packet, 0 for DefaultInterceptorMTU
 	Limits rtpseal.Limits       // of each stream
 	// Refused, which may be nil, is told of units that did not open; Dropped, which may
-	// be nil, of packets that were given up. They may be called by several goroutines.
+	// be nil, of packets that were given up. They may be called by several goroutines,
+	// and must return without calling the Interceptor.
 	Refused func(u *rtpseal.Unit, err error)
 	Dropped func(rtpseal.Drop)
 }
