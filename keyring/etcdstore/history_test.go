@@ -75,7 +75,6 @@ type load struct {
 	acked   atomic.Int64 // writes
 	unknown atomic.Int64
 	taken   map[string]int
-	failed  error
 	resumed chan time.Time // the next acknowledged write that began after Mark
 	mark    atomic.Int64
 }

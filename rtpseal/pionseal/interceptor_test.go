@@ -199,7 +199,7 @@ func TestInterceptorClosed(t *testing.T) {
 	}
 
 	refused := 0
-	c, f := connection(t, pionseal.InterceptorOptions{Opener: open, Refused: func(*rtpseal.Unit, error) { refused++ }})
+	c, _ := connection(t, pionseal.InterceptorOptions{Opener: open, Refused: func(*rtpseal.Unit, error) { refused++ }})
 	r := c.BindRemoteStream(info, net)
 	net.Write(h, []byte("clear"), nil)
 	net.Write(h, nil, nil)
@@ -210,7 +210,7 @@ func TestInterceptorClosed(t *testing.T) {
 	// A unit of an unknown key waits.
 	for _, way := range []string{"bye", "put out", "unbind"} {
 		dropped := 0
-		c, f = connection(t, pionseal.InterceptorOptions{Opener: open, Dropped: func(d rtpseal.Drop) { dropped += d.Packets }})
+		c, f := connection(t, pionseal.InterceptorOptions{Opener: open, Dropped: func(d rtpseal.Drop) { dropped += d.Packets }})
 		r = c.BindRemoteStream(info, net)
 		other, err := cipher.AES128GCM().NewSealKey(10, make([]byte, 32), cipher.FreshKey)
 		if err != nil {
