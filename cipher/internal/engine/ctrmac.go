@@ -1,6 +1,11 @@
 package engine
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
+
+var errTagSize = errors.New("engine: tags of HMAC-SHA256 have 1 to 32 bytes")
 
 // CTRHMAC is AES in counter mode with HMAC-SHA256 over the ciphertext (RFC 9605,
 // Section 4.4.1): a CTR and an HMAC under keys of their own, which frames go through
@@ -16,6 +21,9 @@ type CTRHMAC struct {
 func (c *CTRHMAC) Init(key, mac []byte, tag int) error { return c.init(key, mac, tag, best, bestSHA) }
 
 func (c *CTRHMAC) init(key, mac []byte, tag int, t tier, sha bool) error {
+	if tag < 1 || tag > MACSize {
+		return errTagSize
+	}
 	*c = CTRHMAC{tag: tag}
 	if err := c.ctr.init(key, t); err != nil {
 		return err

@@ -246,6 +246,11 @@ func TestCTRMACMisuse(t *testing.T) {
 			t.Errorf("a key of %d bytes is accepted", n)
 		}
 	}
+	for _, tag := range []int{-1, 0, 33} {
+		if new(CTRHMAC).Init(make([]byte, 16), make([]byte, 32), tag) == nil {
+			t.Errorf("a tag of %d bytes is accepted", tag)
+		}
+	}
 	eachMAC(t, func(t *testing.T, p *macPair) {
 		var f CTRFrame
 		p.frame(&f, 1, 2, nil, 0)
