@@ -59,7 +59,7 @@ func TestCTRBatch(t *testing.T) {
 				}
 				f.Src, f.Dst = f.Dst[:len(wants[i])], bytes.Repeat([]byte{0xa5}, len(texts[i]))
 				if f.Lo&7 == 0 {
-					f.Src[int(f.Lo>>3)%len(f.Src)] ^= 0x10
+					f.Src[f.Lo>>3%uint64(len(f.Src))] ^= 0x10
 				}
 			}
 			OpenCTRBatch(batch)
