@@ -284,7 +284,10 @@ func (s *state) accept(now time.Time, a *Acceptance) error {
 			continue
 		}
 		if subtle.ConstantTimeCompare(e.secret.key[:], g.Secret) != 1 || e.suite != g.Suite || e.kind != g.Kind {
-			return ErrOtherSecret
+			other := epoch{number: g.Number, suite: g.Suite, secret: secretFrom(g.Secret)}
+			err := fmt.Errorf("epoch %d has the fingerprint %s here, what is given %s: %w", g.Number, e.fingerprint(s.name), other.fingerprint(s.name), ErrOtherSecret)
+			other.secret.wipe()
+			return err
 		}
 	}
 	current := s.activeNumber()

@@ -241,6 +241,9 @@ func TestAcceptRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, c.err, c.want)
 		}
 	}
+	if err := accept(6, given(5, keyring.Active, 50)); strings.Count(err.Error(), "-") != 14 {
+		t.Errorf("two fingerprints to compare are missing: %v", err)
+	}
 	for name, epochs := range map[string][]keyring.Given{
 		"none":           {},
 		"no active":      {given(6, keyring.Staged, 6)},

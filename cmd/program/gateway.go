@@ -237,7 +237,7 @@ func (p *program) gateway(c *cobra.Command, o gatewayOptions) error {
 		return err
 	}
 	defer ring.Close()
-	keys := &gatewayKeys{p: p, ring: ring, o: &o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}, many: len(streams) >= manyStreams, exchanges: map[bool]*rtpseal.Exchange{}}
+	keys := &gatewayKeys{p: p, ring: ring, o: &o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}, shown: map[string]string{}, many: len(streams) >= manyStreams, exchanges: map[bool]*rtpseal.Exchange{}}
 	log := newGatewayLog(p)
 	stats := new(rtpseal.Stats)
 	var flows []*rtpseal.Gateway
@@ -379,7 +379,7 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		if err != nil {
 			return nil, &failure{err: err, code: exitUsage}
 		}
-		log.started("sealing %s, sender %d", arrow, *s.Sender)
+		log.started("sealing %s, sender %d%s", arrow, *s.Sender, keys.fingerprint(ctx, s.Channel))
 		return g, nil
 	}
 	receiver, err := keys.opener(ctx, s)
@@ -398,7 +398,7 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 	if err != nil {
 		return nil, &failure{err: err, code: exitUsage}
 	}
-	log.started("opening %s", arrow)
+	log.started("opening %s%s", arrow, keys.fingerprint(ctx, s.Channel))
 	return g, nil
 }
 

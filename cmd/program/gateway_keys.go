@@ -2,6 +2,7 @@ package program
 
 import (
 	"context"
+	"fmt"
 	"net"
 
 	"github.com/chanseal/chanseal/cipher"
@@ -19,6 +20,7 @@ type gatewayKeys struct {
 	sealers  map[sealerID]*keyring.Sender
 	openers  map[string]*keyring.Receiver
 	barred   map[string]*barred // of the channels that are opened
+	shown    map[string]string  // what fingerprint said of each channel
 
 	many      bool // streams share the sockets they send from
 	exchanges map[bool]*rtpseal.Exchange
@@ -56,6 +58,20 @@ func (k *gatewayKeys) channel(ctx context.Context, name string) (*keyring.Channe
 		k.channels[name] = ch
 	}
 	return ch, nil
+}
+
+// fingerprint names the key that a channel has when the gateway starts.
+func (k *gatewayKeys) fingerprint(ctx context.Context, channel string) string {
+	text, ok := k.shown[channel]
+	if !ok {
+		if ch := k.channels[channel]; ch != nil {
+			if info, err := ch.Show(ctx); err == nil && info.Epoch != 0 {
+				text = fmt.Sprintf(", epoch %d, fingerprint %s", info.Epoch, info.Fingerprint)
+			}
+		}
+		k.shown[channel] = text
+	}
+	return text
 }
 
 func (k *gatewayKeys) suite(name string) (*cipher.Suite, error) {

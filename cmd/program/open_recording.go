@@ -130,7 +130,7 @@ func (p *program) openRecording(ctx context.Context, in *input, o openOptions) e
 	}
 	shown.done()
 	if op.written == 0 {
-		return op.nothing(in, o)
+		return op.nothing(in, o, p.fingerprintHint(ctx, ring, o.channel))
 	}
 	if err := out.commit(ctx); err != nil {
 		return err
@@ -286,8 +286,8 @@ func (op *opening) frame(_, timestamp uint32, frame []byte) {
 
 func (op *opening) drop(d rtpseal.Drop) { op.dropped += uint64(max(1, d.Packets)) }
 
-// nothing explains why no packet came out.
-func (op *opening) nothing(in *input, o openOptions) error {
+// nothing explains why no packet came out; hint is about the channel's key.
+func (op *opening) nothing(in *input, o openOptions, hint string) error {
 	switch {
 	case op.needs:
 		return &failure{err: fmt.Errorf("%s: holds whole frames, which are no RTP packets", in.name), code: exitUsage, hints: []string{"say what they are: --codec vp8"}}
@@ -300,7 +300,7 @@ func (op *opening) nothing(in *input, o openOptions) error {
 			err = cipher.ErrUnknownKey
 		}
 		return refuse(err, fmt.Sprintf("%s: none of its packets opens with the keys of channel %q: sealed for another channel or ring, or with another suite", in.name, o.channel),
-			"the channel's epochs: chanseal channel show "+quoteArg(o.channel))
+			hint)
 	}
 	return &named{in.name, "holds no packets", errors.New("empty")}
 }

@@ -101,7 +101,18 @@ func (u *unlocking) explain(err error) error {
 			"it is of another channel or ring, or of an epoch that this ring was not given: chanseal channel show "+quoteArg(u.channel))
 	}
 	return refuse(err, fmt.Sprintf("%s: does not open with the keys of channel %q: sealed for another channel or ring, or its beginning was changed", name, u.channel),
-		"see what it shows without a key: chanseal inspect "+file)
+		"see what it shows without a key: chanseal inspect "+file, u.p.fingerprintHint(u.ctx, u.ring, u.channel))
+}
+
+// fingerprintHint says what this ring has for a channel, to be compared with what who
+// sealed has.
+func (p *program) fingerprintHint(ctx context.Context, ring *keyring.Ring, channel string) string {
+	if ch, err := ring.Channel(ctx, channel); err == nil {
+		if info, err := ch.Show(ctx); err == nil && info.Epoch != 0 {
+			return fmt.Sprintf("compare with who sealed it: here epoch %d of %q has the fingerprint %s", info.Epoch, channel, info.Fingerprint)
+		}
+	}
+	return "the channel's epochs: chanseal channel show " + quoteArg(channel)
 }
 
 func refuse(err error, text string, hints ...string) error {
