@@ -100,7 +100,15 @@ func (s *Store) stream(ctx context.Context, m *member, prefix string, seen *int6
 	}
 	w := clientv3.NewWatcher(c) // with a stream of its own, which ends with it
 	defer w.Close()
-	changes := w.Watch(ctx, s.key(prefix), clientv3.WithPrefix(), clientv3.WithRev(*seen+1))
+	// Watch returns when the member has answered, and would wait for ever for one that
+	// died since.
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	patience := time.AfterFunc(silent*s.beat, stop)
+	changes := w.Watch(watching, s.key(prefix), clientv3.WithPrefix(), clientv3.WithRev(*seen+1))
+	if !patience.Stop() {
+		return errSilent
+	}
 	ticker := time.NewTicker(s.beat)
 	defer ticker.Stop()
 	for quiet := 0; ; {
