@@ -49,13 +49,14 @@ const (
 
 // Store is a [keyring.Store] in an etcd cluster.
 type Store struct {
-	o       Options
-	members []*member
-	now     atomic.Uint32   // index of the member that requests go to
-	done    context.Context // ends with Close
-	close   context.CancelFunc
-	beat    time.Duration          // of Watch; tests shorten it
-	why     atomic.Pointer[string] // why the last request that failed to reach a member did
+	o        Options
+	members  []*member
+	now      atomic.Uint32   // index of the member that requests go to
+	done     context.Context // ends with Close
+	close    context.CancelFunc
+	beat     time.Duration          // of Watch; tests shorten it
+	watching func()                 // of tests: a member is about to be asked for changes
+	why      atomic.Pointer[string] // why the last request that failed to reach a member did
 }
 
 var (

@@ -105,6 +105,9 @@ func (s *Store) stream(ctx context.Context, m *member, prefix string, seen *int6
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	patience := time.AfterFunc(silent*s.beat, stop)
+	if s.watching != nil {
+		s.watching()
+	}
 	changes := w.Watch(watching, s.key(prefix), clientv3.WithPrefix(), clientv3.WithRev(*seen+1))
 	if !patience.Stop() {
 		return errSilent
