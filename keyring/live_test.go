@@ -287,7 +287,9 @@ func TestPolicyFrames(t *testing.T) {
 		for want := uint64(1); want < 5; want++ {
 			for i := range 100 {
 				for _, s := range senders {
-					if got := s.Origin().Epoch; got != want {
+					// Who seals his last frame when another one has had the channel rotated
+					// already seals it in the next epoch, and is one ahead there.
+					if got := s.Origin().Epoch; got != want && (i < 100-int(want) || got != want+1) {
 						t.Fatalf("epoch %d before frame %d of %d", got, i, want)
 					}
 				}
