@@ -70,7 +70,7 @@ func ctrbatchFile() []string {
 	}
 	o := cat([]string{"#include \"funcdata.h\"", ""}, macTables(), bytesData("shaK4", k))
 	for _, kind := range []macKind{macSeal, macOpen, macOnly} {
-		o = append(o, mac4(kind)...)
+		o = append(o, clean(mac4(kind))...)
 	}
 	return o
 }
