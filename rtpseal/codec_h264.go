@@ -37,12 +37,18 @@ func (h264Cutter) Payload(mtu uint16, frame []byte) (payloads [][]byte) {
 	return payloads
 }
 
-// nextNAL cuts the first NAL unit off a byte stream. Zeros before a start code belong to
-// it: no NAL unit ends with one.
+// nextNAL cuts the first NAL unit off a byte stream. Of zeros before a start code one
+// belongs to it, which makes it 4 bytes long, as joiners write it. Others are the NAL
+// unit's: none should end with one, but encoders write such parameter sets. Zeros alone
+// are none.
 func nextNAL(b []byte) (nal, rest []byte) {
 	i := bytes.Index(b, []byte{0, 0, 1})
 	if i < 0 {
 		return b, nil
 	}
-	return bytes.TrimRight(b[:i], "\x00"), b[i+3:]
+	nal, rest = bytes.TrimSuffix(b[:i], []byte{0}), b[i+3:]
+	if len(bytes.Trim(nal, "\x00")) == 0 {
+		nal = nil
+	}
+	return nal, rest
 }
