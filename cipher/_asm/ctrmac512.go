@@ -5,18 +5,24 @@ package main
 // extensions: a frame costs what its chain of SHA256RNDS2 costs, and the rest happens
 // beside it.
 //
-// What bounds it (Zen 5, measured): SHA256RNDS2 takes 4 cycles and each needs the one
-// before, 128 cycles for 64 bytes of message. Four blocks of AES take 5 cycles, so
-// everything but SHA is free if it is off that chain: one vector of text is encrypted
+// What bounds it (Zen 5 and Granite Rapids, measured): SHA256RNDS2 takes 4 cycles and each
+// needs the one before, 128 cycles for 64 bytes of message. Four blocks of AES take 5 or 10
+// cycles, so everything but SHA is free if it is off that chain: one vector of text is encrypted
 // (its key stream made, in open) during the rounds of the block in front of it. What
 // cannot be hidden is the way in: the last words of the first block wait for the first
-// vector of ciphertext, 40 cycles of AES, while its first 12 rounds run.
+// vector of ciphertext, 30 to 40 cycles of AES, while its first 12 rounds run.
 //
-// The message never passes through memory, where its parts would be written and read in
-// different widths. V[j] is vector j of ciphertext, V[-1] has at its end the s bytes in
-// front of the ciphertext. Message block j is 64 bytes of V[j-1] ‖ V[j] from 64-s on:
-// one VPERMT2B, which swaps the bytes of each word as well. Behind the ciphertext V goes
-// on with the padding.
+// On Intel's CPUs every instruction on 512 bits closes one of three vector units to the
+// others for a while, and SHA's then come late: in the loop, ten VAESENC on 512 bits cost 7 cycles,
+// twenty on 256 none, and a VPERMT2B on 512 bits with the extraction of its four
+// lanes 22 (Granite Rapids, measured; Zen 5 has the room for either). So the loop has 256 bits at the
+// most. Its message is a stream whose blocks begin anywhere within the vectors of ciphertext: V[j] is
+// vector j, V[-1] has at its end the s bytes in front of the ciphertext, and message
+// block j is 64 bytes of V[j-1] ‖ V[j] from 64-s on. The two vectors lie on the stack, where every load of
+// 16 bytes, at a multiple of 16, lies within one store and can take its bytes from there; two
+// such loads and a VPERMT2B, which swaps the bytes of each word as well, are a quad of the
+// message. Behind the ciphertext V goes on with the padding. Ends and beginnings of a
+// frame are on 512 bits.
 //
 // Registers:
 //
@@ -27,8 +33,9 @@ package main
 //	scratch   K1 K2 the last vector's bytes, and the first byte behind them
 //	X0 X9 scratch   X1 X2 SHA state   X3-X6 quads of the schedule   X7 X8 state at the
 //	start of the block   X14 the length's quad
-//	Z16 nonce XOR first round key   Z17-Z26 round keys   Z27 counters   Z28 scratch
-//	Z29 indices   Z30 V[j]   Z31 V[j+1] on its way
+//	Z16 nonce XOR first round key   Z17-Z26 round keys   Z27 counters   Z29 indices
+//	Z28 Z30 scratch   Z31 V[j+1] on its way, in the loop with Y28   in the loop CX the two vectors, BX where
+//	the next message block begins in them
 //
 // No vector in Z0-Z15 is wider than 128 bits, and none is extracted to X0-X15: SHA's
 // instructions are SSE code, and the rest is not (see clean).
@@ -82,9 +89,62 @@ func ctrmacFile() []string {
 	return o
 }
 
+// The room of the last two vectors on the stack, below buf: 128 bytes, 16 that are loaded and not
+// used, 63 to align; and in front of it its address and that of the message's first quad in it.
+const macRoom = 16 + 208
+
+// begin is where the loop's way begins: behind the first block, with V[0] in Z31 and s in R13.
+var begin = []string{f("LEAQ room-%d(SP), CX", 64+macRoom-63), "ANDQ $-64, CX", "MOVQ CX, room-72(SP)", "VMOVDQU64 Z31, 64(CX)",
+	"MOVL $64, BX", "SUBQ R13, BX", "MOVL BX, R13", "ANDL $15, R13", "SUBQ R13, BX", "ADDQ CX, BX", "MOVQ BX, quads-80(SP)",
+	"VPBROADCASTB R13, X29", "VPADDB swapped<>(SB), X29, X29"}
+
+// shift makes V[j] V[j-1], and has the room's address in CX.
+func shift() []string {
+	return []string{"MOVQ room-72(SP), CX", "VMOVDQU64 64(CX), Y30", "VMOVDQU64 Y30, (CX)", "VMOVDQU64 96(CX), Y30", "VMOVDQU64 Y30, 32(CX)"}
+}
+
+// nextQuad brings quad i of the next block into its register.
+func nextQuad(i int) []string {
+	return []string{f("VMOVDQU %d(BX), X%d", 16*i, 3+i), f("VPERMT2B %d(BX), X29, X%d", 16*i+16, 3+i)}
+}
+
+// halfVectors brings the next 64 bytes of ciphertext into the room at CX.
+func halfVectors(kind macKind) []string {
+	var o []string
+	half := []int{31, 28}
+	if kind != macOnly {
+		for _, z := range half {
+			o = append(o, f("VPSHUFB counterSwap<>(SB), Y27, Y%d", z), "VPADDD counter2<>(SB), Y27, Y27", f("VPXORQ Y16, Y%d, Y%d", z, z))
+		}
+		for r := 17; r < 26; r++ {
+			for _, z := range half {
+				o = append(o, f("VAESENC Y%d, Y%d, Y%d", r, z, z))
+			}
+		}
+	}
+	for i, z := range half {
+		switch kind {
+		case macSeal:
+			o = append(o, f("VPXORQ %d(SI), Y26, Y30", 32*i), f("VAESENCLAST Y30, Y%d, Y%d", z, z), f("VMOVDQU64 Y%d, %d(DI)", z, 32*i))
+		case macOpen:
+			o = append(o, f("VAESENCLAST Y26, Y%d, Y%d", z, z), f("VMOVDQU64 Y%d, %d(R14)", z, 32*i), f("VMOVDQU64 %d(SI), Y%d", 32*i, z))
+		default:
+			o = append(o, f("VMOVDQU64 %d(SI), Y%d", 32*i, z))
+		}
+		o = append(o, f("VMOVDQU64 Y%d, %d(CX)", z, 64+32*i))
+	}
+	switch kind {
+	case macSeal:
+		o = append(o, "ADDQ $64, DI")
+	case macOpen:
+		o = append(o, "ADDQ $64, R14")
+	}
+	return append(o, "ADDQ $64, SI", "SUBQ $64, R11")
+}
+
 // macTables are the tables that the kernels for one frame and those for batches read.
 func macTables() []string {
-	var iota64, swapped, pad, swap, count, step []byte
+	var iota64, swapped, pad, swap, count, step, half []byte
 	for j := range 64 {
 		iota64, swapped, pad = append(iota64, byte(j)), append(swapped, byte(j^3)), append(pad, 0x80)
 		switch {
@@ -94,13 +154,13 @@ func macTables() []string {
 			swap = append(swap, byte(27-j%16))
 		}
 		if j%16 == 12 {
-			count, step = append(count, byte(j/16)), append(step, 4)
+			count, step, half = append(count, byte(j/16)), append(step, 4), append(half, 2)
 		} else {
-			count, step = append(count, 0), append(step, 0)
+			count, step, half = append(count, 0), append(step, 0), append(half, 0)
 		}
 	}
 	return cat(shaTables(), bytesData("iota64", iota64), bytesData("swapped", swapped), bytesData("pad80", pad),
-		bytesData("counterSwap", swap), bytesData("counter0", count), bytesData("counter4", step))
+		bytesData("counterSwap", swap), bytesData("counter0", count), bytesData("counter4", step), bytesData("counter2", half[:32]))
 }
 
 type macKind int
@@ -290,9 +350,9 @@ func ctrmac(kind macKind) []string {
 		OK says whether the tag at the end of Src is right, and only then the text goes to Dst. Src has at
 		least 16 bytes, the text at most 1536, Head and AAD at most 27.`, `func %s(fr *CTRFrame)
 		The HMAC alone of Src, which is ciphertext of at least 16 bytes, goes to Tag. Else as seal.`}[kind], name)
-	frame := 64
+	frame := 64 + macRoom
 	if kind == macOpen {
-		frame = 64 + streamMost + 3*64 + 64 // the padding may take up to three vectors more; 64 to align
+		frame += streamMost + 3*64 + 64 // the padding may take up to three vectors more; 64 to align
 	}
 	o := text(doc, name, frame, 8)
 	if kind == macOpen {
@@ -302,21 +362,25 @@ func ctrmac(kind macKind) []string {
 	in, out := firstBlock(kind, kind == macOpen, kind != macOpen)
 	o = append(append(o, "MOVQ fr+0(FP), DX"), in...)
 
-	// The loop: the block in X3-X6, V[j] in Z30.
-	next := []string{"VPERMT2B Z31, Z29, Z30"}
+	o = append(o, begin...)
+
+	// The loop: the block in X3-X6, V[j] in the room's second half.
 	late := map[int][]string{
-		13: {"VMOVDQA64 X30, X3"}, 14: extract(1, 4),
-		15: cat(extract(2, 5), extract(3, 6), []string{"VMOVDQA64 Z31, Z30", "VPADDD X7, X1, X1", "VPADDD X8, X2, X2"}),
+		12: {"MOVQ quads-80(SP), BX"}, 13: nextQuad(0), 14: nextQuad(1),
+		15: cat(nextQuad(2), nextQuad(3), []string{"VPADDD X7, X1, X1", "VPADDD X8, X2, X2"}),
 	}
 	keep := []string{"VMOVDQA X1, X7", "VMOVDQA X2, X8"}
 	o = append(o, "loop:", "CMPQ R12, $1", "JEQ last", "DECQ R12", "CMPQ R11, $64", "JLT tail")
 	o = append(o, keep...)
-	o = append(o, woven(append(fullVector(kind), next...), late)...)
+	o = append(o, woven(append(shift(), halfVectors(kind)...), late)...)
 	o = append(o, "JMP loop", "tail:")
 	in, ol := lastPlace("T", kind == macSeal)
 	o, out = append(o, in...), append(out, ol...)
+	if kind != macOnly { // the counters of four blocks again
+		o = append(o, "VPADDD counter2<>(SB), Y27, Y28", "VINSERTI64X4 $1, Y28, Z27, Z27")
+	}
 	o = append(o, keep...)
-	o = append(o, woven(append(tailVector(kind), next...), late)...)
+	o = append(o, woven(cat(shift(), tailVector(kind), []string{"VMOVDQU64 Z31, 64(CX)"}), late)...)
 	undo, undoOut := unbounceTail("T")
 	if kind == macSeal {
 		o, out = append(o, undo...), append(out, undoOut...)
