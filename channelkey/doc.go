@@ -66,6 +66,7 @@
 //	superseded          -       -
 //	not-inside          -       -
 //	full                -       -
+//	clock-set-back      -       -
 //
 // # Strictness
 //

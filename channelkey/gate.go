@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/chanseal/chanseal/internal/clock"
 )
 
 // GateConfig says how a Gate works. The zero value of every field but Verifier is
@@ -41,6 +43,8 @@ type GateConfig struct {
 	AppID string
 	// Logger gets the warning; nil for slog.Default.
 	Logger *slog.Logger
+	// Now is the wall clock, for tests; nil for the system's.
+	Now func() time.Time
 }
 
 const (
@@ -53,12 +57,16 @@ const (
 // with a card while the card is good for entering, and puts them out at the end of
 // service the card names. A card admits one session at a time; it may be used
 // again by the same user after leaving, while it is good for entering. A Gate may
-// be used by many goroutines. All times are the wall clock's.
+// be used by many goroutines. All times are the wall clock's. When that is set forward,
+// who is over meanwhile is put out within a second. When it is set back, the gate goes on
+// by the time that was: no card opens the door again, nobody stays longer. Cards that it
+// refuses for that reason alone are refused as ClockSetBack. A new Gate believes the clock.
 //
 // Who is inside is forgotten at a restart: people enter again with their card
 // or a new one.
 type Gate struct {
 	cfg   GateConfig
+	time  *clock.Clock
 	appID string
 	warn  int64 // seconds
 
@@ -99,9 +107,10 @@ var ErrClosed = errors.New("channelkey: gate is closed")
 
 // NewGate opens a gate, with what its Store remembers. Close it after use.
 func NewGate(cfg GateConfig) (*Gate, error) {
-	g := &Gate{cfg: cfg, appID: cfg.AppID,
+	g := &Gate{cfg: cfg, time: clock.New(cfg.Now), appID: cfg.AppID,
 		rooms: map[roomKey]*room{}, people: map[person]*session{}, cards: map[CardID]*session{},
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
+	g.events.time = g.time
 	switch v := cfg.Verifier; {
 	case v == nil && !cfg.AllowStaticAppID:
 		return nil, errors.New("channelkey: gate has no verifier, set GateConfig.Verifier")
@@ -135,7 +144,7 @@ func NewGate(cfg GateConfig) (*Gate, error) {
 		}
 		log.Warn("channelkey: the gate lets everybody in who shows the App ID; this is for tests only")
 	}
-	if err := g.records.load(cfg.Store, time.Now().Unix(), g.cfg.MaxRecords); err != nil {
+	if err := g.records.load(cfg.Store, g.time.Now().Unix(), g.cfg.MaxRecords); err != nil {
 		return nil, err
 	}
 	g.wg.Go(g.clock)
@@ -196,7 +205,7 @@ func (g *Gate) enter(card string, c Claims) (Pass, error) {
 			return Pass{}, err
 		}
 		if old != nil {
-			g.putOut(old, Superseded, time.Now())
+			g.putOut(old, Superseded, g.time.Now())
 		}
 		g.insert(s, &c)
 		p := s.pass(c.Need)
@@ -209,7 +218,7 @@ func (g *Gate) enter(card string, c Claims) (Pass, error) {
 // check verifies a card at this moment. A bare App ID is good only where it is
 // allowed.
 func (g *Gate) check(card string, c *Claims) (grant Grant, static bool, err error) {
-	c.At = time.Now()
+	c.At = g.time.Now()
 	switch {
 	case c.User == Anybody:
 		return grant, false, refuse(BadUser, 0)
@@ -233,8 +242,18 @@ func (g *Gate) check(card string, c *Claims) (grant Grant, static bool, err erro
 		return grant, false, refuse(KeyForStaticApp, f)
 	}
 	grant, err = g.cfg.Verifier.Verify(card, *c)
+	if behind := g.time.Behind(); err != nil && behind >= time.Second && overBy(ReasonOf(err)) {
+		then := *c
+		then.At = c.At.Add(-behind)
+		if _, e := g.cfg.Verifier.Verify(card, then); e == nil {
+			err = refuse(ClockSetBack, err.(*Refusal).Format())
+		}
+	}
 	return grant, false, err
 }
+
+// overBy reports whether a reason is that some time is over.
+func overBy(r Reason) bool { return r == EntryOver || r == ServiceEnded || r == PrivilegeExpired }
 
 // admit decides whether a session may begin; old is the one that it supersedes.
 // The lock is held.
@@ -260,7 +279,7 @@ func (g *Gate) admit(s *session, c *Claims) (old *session, err error) {
 // barred refuses revoked people and cards, and cards that are in use or were
 // replaced.
 func (g *Gate) barred(s *session, channel string, user User) error {
-	now := time.Now().Unix()
+	now := g.time.Now().Unix()
 	if g.records.revoked(s.card, g.certificate(s), channel, user, now) {
 		return refuse(Revoked, 0)
 	}
@@ -381,7 +400,7 @@ func (g *Gate) renew(p Pass, card string, c Claims) (Pass, error) {
 
 // mustSpend reports whether a card that is given up could still open the door.
 func (g *Gate) mustSpend(s *session) bool {
-	return s.tracked() && time.Now().Unix() < s.entryUntil
+	return s.tracked() && g.time.Now().Unix() < s.entryUntil
 }
 
 // spend writes down durably that a card is worth no more.
@@ -405,7 +424,7 @@ func (g *Gate) spend(card CardID, until int64) error {
 func (g *Gate) Inside() []Pass {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := time.Now().Unix()
+	now := g.time.Now().Unix()
 	all := make([]Pass, 0, g.inside)
 	for _, s := range g.people {
 		if !s.gone && s.inside(now) {
@@ -424,7 +443,7 @@ func (g *Gate) IsInside(channel string, user User, service Service) bool {
 		return false
 	}
 	s := g.session(person{r, user})
-	return s != nil && s.inside(time.Now().Unix())
+	return s != nil && s.inside(g.time.Now().Unix())
 }
 
 // Len returns how many sessions are inside.

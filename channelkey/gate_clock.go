@@ -159,7 +159,7 @@ func (g *Gate) clock() {
 func (g *Gate) tick() time.Duration {
 	for {
 		g.mu.Lock()
-		now := time.Now()
+		now := g.time.Now()
 		if g.tickSome(now) || g.clear() || g.records.expire(now.Unix()) {
 			g.mu.Unlock() // let others in between two batches
 			continue

@@ -3,6 +3,8 @@ package channelkey
 import (
 	"strings"
 	"time"
+
+	"github.com/chanseal/chanseal/internal/clock"
 )
 
 // EventKind says what an Event tells.
@@ -46,6 +48,7 @@ func (k EventKind) mustArrive() bool { return k == WillExpire || k == PutOut }
 // never copied, so that a crowd's events cost little under the lock. Nothing is kept
 // before somebody asks for events.
 type eventQueue struct {
+	time        *clock.Clock
 	out         chan Event
 	first, last *eventPiece
 	waiting     int
@@ -136,7 +139,7 @@ func (q *eventQueue) wants(kind EventKind) bool {
 
 func (q *eventQueue) push(w waitingEvent) {
 	if w.time.IsZero() {
-		w.time = time.Now()
+		w.time = q.time.Now()
 	}
 	w.missed, q.missed = q.missed, 0
 	switch {

@@ -238,12 +238,14 @@ func (g *Gate) Revoke(r Revocation) error {
 	if err != nil {
 		return err
 	}
-	until := r.Until.Unix()
-	lift := until <= time.Now().Unix()
+	until, lift := g.until(r.Until)
 	if !lift {
 		if err := g.bar(key, until); err != nil {
 			return err
 		}
+	}
+	if lift {
+		until = r.Until.Unix() // has passed by any clock of ours
 	}
 	if g.cfg.Store != nil {
 		if err := g.cfg.Store.Put([]byte(key), time.Unix(until, 0)); err != nil {
@@ -258,6 +260,14 @@ func (g *Gate) Revoke(r Revocation) error {
 	return nil
 }
 
+// until reads the end of a record, which was reckoned by a wall clock, and reports whether
+// it lifts the record. Where this gate's clock was set back, the record lasts so much longer.
+func (g *Gate) until(t time.Time) (until int64, lift bool) {
+	behind := g.time.Behind()
+	until = t.Add(behind).Unix()
+	return until, until <= g.time.Now().Unix()
+}
+
 // bar remembers a revocation and puts out whom it meets.
 func (g *Gate) bar(key string, until int64) error {
 	g.mu.Lock()
@@ -269,7 +279,7 @@ func (g *Gate) bar(key string, until int64) error {
 		return refuse(Full, 0)
 	}
 	g.records.put(key, until)
-	now := time.Now()
+	now := g.time.Now()
 	r, _ := revocation(key, until)
 	for s := range g.met(&r) {
 		g.putOut(s, Revoked, now)
@@ -321,7 +331,7 @@ func (g *Gate) met(r *Revocation) iter.Seq[*session] {
 func (g *Gate) Revocations() []Revocation {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now := time.Now().Unix()
+	now := g.time.Now().Unix()
 	var all []Revocation
 	for key, until := range g.records.until {
 		if r, ok := revocation(key, until); ok && now < until {

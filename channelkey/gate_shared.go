@@ -55,7 +55,7 @@ func (g *Gate) readmit(seat Seat) (Pass, error) {
 	switch {
 	case cert < 0: // it was taken out of service meanwhile
 		return Pass{}, refuse(WrongCertificate, 0)
-	case seat.End != 0 && time.Now().Unix() >= seat.End:
+	case seat.End != 0 && g.time.Now().Unix() >= seat.End:
 		return Pass{}, refuse(ServiceEnded, 0)
 	}
 	s := &session{card: seat.Card, end: seat.End, entryUntil: seat.EntryUntil, cert: uint8(cert),
@@ -84,9 +84,9 @@ func (g *Gate) Learn(key []byte, until time.Time) error {
 	if !validRecord(k) {
 		return errors.New("channelkey: a record has an unknown form: it is of a newer version, or damaged")
 	}
-	end := until.Unix()
+	end, lift := g.until(until)
 	switch {
-	case end <= time.Now().Unix():
+	case lift:
 		g.mu.Lock()
 		g.records.drop(k)
 		g.mu.Unlock()
@@ -108,5 +108,5 @@ func (g *Gate) Learn(key []byte, until time.Time) error {
 func (g *Gate) Barred(seat Seat) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.records.revoked(seat.Card, seat.Certificate, seat.Channel, seat.User, time.Now().Unix())
+	return g.records.revoked(seat.Card, seat.Certificate, seat.Channel, seat.User, g.time.Now().Unix())
 }

@@ -41,6 +41,7 @@ const (
 	Superseded                          // the Gate: put out because the user entered again
 	NotInside                           // the Gate: no such session
 	Full                                // the Gate: a limit is reached
+	ClockSetBack                        // the Gate: over by the time that was before its clock was set back, not by the one it shows
 
 	reasonCount
 )
@@ -85,6 +86,7 @@ var reasonRows = [reasonCount]reasonRow{
 	Superseded:        {"superseded", "the user entered again", 0, 0, "one session a user is admitted"},
 	NotInside:         {"not-inside", "no such session is inside", 0, 0, "enter first"},
 	Full:              {"full", "a limit of the gate is reached", 0, 0, "try again later, or raise the limit"},
+	ClockSetBack:      {"clock-set-back", "the door's clock was set back: whether the key is over cannot be told", 0, 0, "try another server; whoever runs this one has to look at its clock, and start it anew when it is right"},
 }
 
 // String returns the reason's name, such as "other-channel".

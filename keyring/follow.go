@@ -312,7 +312,7 @@ func (f *follower) apply(ctx context.Context, sweep bool) (next time.Time) {
 		coming = coming || !e.activateAt.After(now.Add(f.st.policy.delay()))
 	}
 	sealing := len(f.senders)+len(f.feeds) > 0
-	due := f.st.duty(sealing)
+	due := f.st.duty(now, sealing)
 	granted := f.st.granted()
 	until := map[uint64]time.Time{} // of epochs in their grace
 	for i := range f.st.epochs {

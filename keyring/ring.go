@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/chanseal/chanseal/cipher"
+	"github.com/chanseal/chanseal/internal/clock"
 )
 
 // Options of [Open] and [Create].
@@ -30,6 +31,9 @@ type Options struct {
 	// Witness remembers what was seen, over restarts, so that a store that went back
 	// is noticed; nil remembers nothing. The Ring closes it.
 	Witness *Witness
+	// Now is the wall clock, for tests; nil for the system's. A Ring takes no notice of one
+	// that is set back: epochs begin and end when they would have.
+	Now func() time.Time
 }
 
 // Ring holds channels. It is safe for concurrent use.
@@ -128,7 +132,7 @@ func newRing(store Store, h *header, root secret, rev uint64, o Options) (*Ring,
 	}
 	defer c.wipe()
 	return &Ring{
-		store: store, ringID: slices.Clone(h.ringID), keks: slices.Clone(o.KEKs), root: root, old: c.old.clone(), names: c.names.clone(), generation: c.generation, fence: rev, witness: o.Witness, draw: drawInstance, now: time.Now,
+		store: store, ringID: slices.Clone(h.ringID), keks: slices.Clone(o.KEKs), root: root, old: c.old.clone(), names: c.names.clone(), generation: c.generation, fence: rev, witness: o.Witness, draw: drawInstance, now: clock.New(o.Now).Now,
 		suites: slices.Clone(o.Suites), seen: map[string]uint64{}, followers: map[string]*follower{},
 	}, nil
 }

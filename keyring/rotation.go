@@ -131,8 +131,11 @@ func (s *state) turn(now time.Time, sealing bool) (changed bool, err error) {
 	if s.active() == nil {
 		return false, nil
 	}
+	changed = s.setBack(now)
 	if s.pending.how != 0 && !now.Before(s.pending.due) {
-		if changed, err = s.take(now); err != nil {
+		taken, err := s.take(now)
+		changed = changed || taken
+		if err != nil {
 			return changed, err
 		}
 	}
@@ -236,11 +239,63 @@ func (s *state) given() bool {
 	return e != nil && (e.kind == Vendor || e.kind == Exported)
 }
 
+// fromAhead reports whether a moment was written by a clock that was ahead of this one.
+func fromAhead(t, now time.Time) bool { return t.After(now.Add(notice)) }
+
+// isAhead reports whether what waits was reckoned by a clock that was ahead of this one:
+// this one was set back before the process was started, or the clocks of two differ.
+func (s *state) isAhead(now time.Time) bool {
+	if s.pending.how != 0 && fromAhead(s.pending.due, now.Add(s.policy.debounce())) {
+		if e := s.staged(); e == nil || !s.pending.due.Equal(e.activateAt) {
+			return true
+		}
+	}
+	for i := range s.epochs {
+		e := &s.epochs[i]
+		if e.state == Staged && !e.activateAt.IsZero() && fromAhead(e.created, now) || e.state == Retiring && fromAhead(e.retired, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// setBack has what waits by such a clock wait from now on, for as long as it was to:
+// who was put out would otherwise have the active epoch for as much longer.
+func (s *state) setBack(now time.Time) bool {
+	if !s.isAhead(now) {
+		return false
+	}
+	if s.owed.After(now) {
+		s.owed = now
+	}
+	for i := range s.epochs {
+		switch e := &s.epochs[i]; {
+		case e.state == Staged && !e.activateAt.IsZero() && fromAhead(e.created, now):
+			at := now.Add(max(0, e.activateAt.Sub(e.created)))
+			if s.pending.due.Equal(e.activateAt) {
+				s.pending.due = at
+			}
+			e.created, e.activateAt = now, at
+		case e.state == Retiring && fromAhead(e.retired, now):
+			e.retired, e.until = now, now.Add(max(0, e.until.Sub(e.retired)))
+		}
+	}
+	if latest := now.Add(s.policy.debounce()); s.pending.how != 0 && fromAhead(s.pending.due, latest) {
+		if e := s.staged(); e == nil || !s.pending.due.Equal(e.activateAt) {
+			s.pending.due = latest
+		}
+	}
+	return true
+}
+
 // duty is when turn is to be called next; zero for whenever.
-func (s *state) duty(sealing bool) time.Time {
+func (s *state) duty(now time.Time, sealing bool) time.Time {
 	active := s.active()
 	if active == nil || s.mayMake() != nil {
 		return time.Time{}
+	}
+	if s.isAhead(now) {
+		return now
 	}
 	var due time.Time
 	sooner := func(t time.Time) {

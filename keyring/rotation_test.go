@@ -66,7 +66,7 @@ func TestTurns(t *testing.T) {
 				if n := st.activeNumber(); sealed[n].IsZero() {
 					sealed[n] = now
 				}
-				due := st.duty(true)
+				due := st.duty(now, true)
 				if due.IsZero() || due.After(now) {
 					return
 				}
@@ -80,7 +80,7 @@ func TestTurns(t *testing.T) {
 		pass := func(d time.Duration) {
 			for end := now.Add(d); now.Before(end); {
 				next := end
-				for _, m := range []time.Time{st.duty(true), nextActivation(st)} {
+				for _, m := range []time.Time{st.duty(now, true), nextActivation(st)} {
 					if m.After(now) && m.Before(next) {
 						next = m
 					}

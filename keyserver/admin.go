@@ -126,7 +126,7 @@ func (a *administration) who(r *http.Request) (*person, error) {
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		pin = Pin(r.TLS.PeerCertificates[0])
 	}
-	who, err := a.c.Persons.authenticate(r.Context(), token, pin, !a.c.Dev)
+	who, err := a.c.Persons.authenticate(r.Context(), token, pin, !a.c.Dev, a.s.clock.Now())
 	if err != nil {
 		if limit := limited(a.s.byAddr.take(client(r.RemoteAddr))); limit != nil {
 			return who, limit
@@ -216,7 +216,7 @@ func (a *administration) grant(c *adminCall) error {
 	if err := c.begin(a.s); err != nil {
 		return err
 	}
-	token, until, err := a.c.Persons.Grant(c.r.Context(), name, time.Duration(req.Seconds)*time.Second)
+	token, until, err := a.c.Persons.grant(c.r.Context(), name, time.Duration(req.Seconds)*time.Second, a.s.clock.Now())
 	if err != nil {
 		return err
 	}
@@ -347,7 +347,7 @@ func (a *administration) revoke(c *adminCall) error {
 	if err := readJSON(c.r, &req); err != nil {
 		return err
 	}
-	r := channelkey.Revocation{User: channelkey.User(req.UID), Channel: req.Channel, Until: time.Now().Add(time.Duration(req.Seconds) * time.Second)}
+	r := channelkey.Revocation{User: channelkey.User(req.UID), Channel: req.Channel, Until: a.s.clock.Now().Add(time.Duration(req.Seconds) * time.Second)}
 	if req.Card != "" {
 		id, err := channelkey.ParseCardID(req.Card)
 		if err != nil {
@@ -389,7 +389,7 @@ func (a *administration) issue(c *adminCall) error {
 	case life < 0 || life > channelkey.DefaultMaxLife:
 		return refuse("bad-request")
 	}
-	key, err := a.c.Issuer.Mint(channelkey.Publisher(req.Channel, channelkey.User(req.UID), time.Now(), life))
+	key, err := a.c.Issuer.Mint(channelkey.Publisher(req.Channel, channelkey.User(req.UID), a.s.clock.Now(), life))
 	if err != nil {
 		return refuse("bad-request")
 	}

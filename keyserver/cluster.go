@@ -178,7 +178,7 @@ func (st *state) reap(ctx context.Context, silent map[string]uint64) {
 	if err != nil {
 		return
 	}
-	now := time.Now().Unix()
+	now := st.s.clock.Now().Unix()
 	gone := map[string][]leaving{}
 	left := map[string]int{}
 	for _, e := range seats {
@@ -262,7 +262,7 @@ func (st *state) sweep() {
 	if records, _, err := st.shelf.List(ctx, "r/"); err == nil {
 		for _, e := range records {
 			var r gateRecord
-			if json.Unmarshal(e.Value, &r) == nil && time.Now().Unix() > r.Until+int64(time.Hour/time.Second) {
+			if json.Unmarshal(e.Value, &r) == nil && st.s.clock.Now().Unix() > max(r.Until, -r.Until)+int64(time.Hour/time.Second) {
 				_ = st.shelf.Delete(ctx, e.Key, e.Rev)
 			}
 		}

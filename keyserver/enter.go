@@ -96,7 +96,7 @@ func (v *visit) admit() (_ *member, err error) {
 	m.pass, err = s.cfg.Gate.Enter(v.bearer, channelkey.Claims{Channel: v.channel, User: v.user})
 	if err != nil {
 		s.refused(entry, problemOf(err).Reason)
-		return nil, err
+		return nil, byTime(err, v.bearer, s.clock.Now())
 	}
 	m.passID = m.pass.ID
 	if err := v.sit(m); err != nil {

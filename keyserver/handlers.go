@@ -199,7 +199,7 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
 	renewed, err := s.cfg.Gate.Renew(pass, req.Card.Reveal())
 	if err != nil {
 		s.refused(entry, problemOf(err).Reason)
-		return err
+		return byTime(err, req.Card.Reveal(), s.clock.Now())
 	}
 	m.mu.Lock()
 	m.pass = renewed
@@ -244,6 +244,9 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
 	}
 	if s.failed.Load() {
 		return refuse("unavailable")
+	}
+	if s.clock.Behind() >= unreadyBehind {
+		return refuse("clock")
 	}
 	return healthz(w, nil)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -48,6 +49,7 @@ var (
 	descRotated     = desc("rotations_total", "Rotations that the server made.")
 	descSlow        = desc("slow_readers_total", "Streams that ended because they were not read.")
 	descConnections = desc("connections_refused_total", "Connections over a bound.")
+	descBehind      = desc("clock_set_back_seconds", "By how much the wall clock was set back since the server was started, of which it takes no notice.")
 	descReady       = desc("ready", "1 if the server takes members.")
 )
 
@@ -89,7 +91,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	n.mu.Unlock()
 	ready := 1
-	if s.isDraining() || s.failed.Load() {
+	behind := s.clock.Behind()
+	ch <- prometheus.MustNewConstMetric(descBehind, prometheus.GaugeValue, behind.Truncate(time.Second).Seconds())
+	if s.isDraining() || s.failed.Load() || behind >= unreadyBehind {
 		ready = 0
 	}
 	gauge(descReady, ready)

@@ -22,6 +22,7 @@ type Persons struct{ shelf *keyring.Shelf }
 const (
 	DefaultTokenLife = 8 * time.Hour
 	MaxTokenLife     = 24 * time.Hour
+	tokenSkew        = time.Minute // by which the clocks of who granted and who checks may differ
 )
 
 const (
@@ -83,6 +84,10 @@ func (p *Persons) Appoint(ctx context.Context, name string, role admin.Role, pin
 
 // Grant gives a person a token for a time, 0 for 8 hours, in place of an earlier one.
 func (p *Persons) Grant(ctx context.Context, name string, life time.Duration) (token string, until time.Time, err error) {
+	return p.grant(ctx, name, life, time.Now())
+}
+
+func (p *Persons) grant(ctx context.Context, name string, life time.Duration, now time.Time) (token string, until time.Time, err error) {
 	if life == 0 {
 		life = DefaultTokenLife
 	}
@@ -94,7 +99,7 @@ func (p *Persons) Grant(ctx context.Context, name string, life time.Duration) (t
 		return "", until, err
 	}
 	token, hash := newToken(personPrefix + strings.TrimPrefix(key, "p/") + "_")
-	until = time.Now().Add(life).Truncate(time.Second)
+	until = now.Add(life).Truncate(time.Second)
 	err = p.change(ctx, name, false, func(x *person) error {
 		x.Token, x.Until = hash[:], until.Unix()
 		return nil
@@ -195,7 +200,7 @@ func (p *Persons) List(ctx context.Context) ([]admin.Person, error) {
 
 // authenticate finds whose token this is. The record may be returned with an error, for
 // the audit record: who showed a token that is over, or another certificate.
-func (p *Persons) authenticate(ctx context.Context, token, pin string, needPin bool) (*person, error) {
+func (p *Persons) authenticate(ctx context.Context, token, pin string, needPin bool, now time.Time) (*person, error) {
 	rest, ok := strings.CutPrefix(token, personPrefix)
 	id, _, cut := strings.Cut(rest, "_")
 	if !ok || !cut || len(id) != 32 {
@@ -215,8 +220,10 @@ func (p *Persons) authenticate(ctx context.Context, token, pin string, needPin b
 	switch {
 	case subtle.ConstantTimeCompare(hash[:], x.Token) != 1:
 		return nil, refuse("unknown-token")
-	case time.Now().Unix() >= x.Until:
+	case now.Unix() >= x.Until:
 		return &x, refuse("token-over")
+	case x.Until > now.Add(MaxTokenLife+tokenSkew).Unix(): // no token is for so long: the clock was set back
+		return &x, refuse("clock")
 	case needPin && (x.Pin == "" || subtle.ConstantTimeCompare([]byte(pin), []byte(x.Pin)) != 1):
 		return &x, refuse("other-certificate")
 	}

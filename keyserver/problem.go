@@ -3,8 +3,10 @@ package keyserver
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/chanseal/chanseal/channelkey"
 	"github.com/chanseal/chanseal/keyring"
@@ -33,6 +35,7 @@ var ownProblems = map[string]struct {
 	"media-type":        {http.StatusUnsupportedMediaType, "The body is not JSON", "send Content-Type: application/json"},
 	"not-found":         {http.StatusNotFound, "There is nothing here", "see /v1/openapi.yaml"},
 	"method":            {http.StatusMethodNotAllowed, "This method is not for this path", "see /v1/openapi.yaml"},
+	"clock":             {http.StatusServiceUnavailable, "The server's clock was set back", "try another server; whoever runs this one has to look at its clock, and start it anew when it is right"},
 	"draining":          {http.StatusServiceUnavailable, "The server is being stopped", "go to another one, or come back"},
 	"unavailable":       {http.StatusServiceUnavailable, "The server cannot do this now", "try again"},
 	"rate":              {http.StatusTooManyRequests, "Too many requests", "wait before the next one"},
@@ -64,7 +67,7 @@ func statusOf(r channelkey.Reason) int {
 		return http.StatusForbidden
 	case channelkey.AlreadyInside, channelkey.Replayed:
 		return http.StatusConflict
-	case channelkey.Full:
+	case channelkey.Full, channelkey.ClockSetBack:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusUnauthorized
@@ -78,9 +81,50 @@ func reasonProblem(r channelkey.Reason) *api.Problem {
 	return &api.Problem{Type: problemType + r.String(), Title: title, Status: statusOf(r), Detail: r.Hint(), Reason: r.String(), Code: r.NativeCode()}
 }
 
+// byTheClock is the refusal of a card by the time, with what helps a person to see that a
+// clock is wrong.
+type byTheClock struct {
+	error
+	now    time.Time
+	detail string
+}
+
+func (e *byTheClock) Unwrap() error { return e.error }
+
+// byTime says of a card that is refused by the time how its times stand to the server's
+// clock. Where that is minutes off from the issuer's, every card is refused, and fetching
+// another one does not help.
+func byTime(err error, card string, now time.Time) error {
+	r := channelkey.ReasonOf(err)
+	switch r {
+	case channelkey.NotYetValid, channelkey.EntryOver, channelkey.ServiceEnded, channelkey.PrivilegeExpired:
+	default:
+		return err
+	}
+	detail := r.Hint()
+	if c, e := channelkey.Parse(card, channelkey.Legacy{}); e == nil {
+		if made, ok := c.Made(); ok {
+			if age := now.Sub(made).Truncate(time.Second); age < 0 {
+				detail += fmt.Sprintf(". By this server's clock the key is made %v from now", -age)
+			} else {
+				detail += fmt.Sprintf(". By this server's clock the key was made %v ago: if it was fetched just now, a clock is wrong, the issuer's or this one", age)
+			}
+		}
+	}
+	return &byTheClock{err, now, detail + "; here it is " + now.UTC().Format(time.RFC3339)}
+}
+
 // problemOf says what an error is to a member. What the server alone should know stays
 // with it.
 func problemOf(err error) *api.Problem {
+	p := plainProblem(err)
+	if clock := (*byTheClock)(nil); errors.As(err, &clock) {
+		p.Detail, p.ServerTime = clock.detail, clock.now.Unix()
+	}
+	return p
+}
+
+func plainProblem(err error) *api.Problem {
 	var (
 		own   *refusal
 		ended *endedError

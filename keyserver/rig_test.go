@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,7 +65,12 @@ type rig struct {
 	dial   func(context.Context, string, string) (net.Conn, error)
 	log    *lockedBuffer
 	seen   *lockedBuffer // all that replies said
+	by     atomic.Int64  // by how many nanoseconds the wall clock is off
 }
+
+// wall is the rig's wall clock; set sets it.
+func (r *rig) wall() time.Time     { return time.Now().Round(0).Add(time.Duration(r.by.Load())) }
+func (r *rig) set(d time.Duration) { r.by.Store(int64(d)) }
 
 type lockedBuffer struct {
 	mu sync.Mutex
@@ -85,14 +91,21 @@ func (b *lockedBuffer) String() string {
 
 func newRig(t testing.TB, set ...func(*keyserver.Config, *channelkey.GateConfig)) *rig {
 	t.Helper()
+	return newRigAt(t, 0, set...)
+}
+
+// newRigAt is newRig with a wall clock that is off from the beginning.
+func newRigAt(t testing.TB, off time.Duration, set ...func(*keyserver.Config, *channelkey.GateConfig)) *rig {
+	t.Helper()
 	r := &rig{t: t, log: new(lockedBuffer), seen: new(lockedBuffer), record: filepath.Join(t.TempDir(), "audit.log")}
+	r.set(off)
 	r.app = channelkey.App{ID: appID, Primary: channelkey.NewCertificate([]byte("5cfd2fd1755d40ecb72977518be15d3b"))}
 	r.issuer = must(channelkey.NewIssuer(r.app, channelkey.Legacy{}))(t)
-	r.ring = must(keyring.Create(t.Context(), keyringtest.NewMemory(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}}))(t)
+	r.ring = must(keyring.Create(t.Context(), keyringtest.NewMemory(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}, Now: r.wall}))(t)
 	r.ch = must(r.ring.Create(t.Context(), "stage", keyring.ChannelOptions{Policy: keyring.Policy{Delay: keyring.AtOnce}}))(t)
-	gc := channelkey.GateConfig{Verifier: must(channelkey.NewVerifier(r.app, channelkey.Policy{}))(t)}
+	gc := channelkey.GateConfig{Verifier: must(channelkey.NewVerifier(r.app, channelkey.Policy{}))(t), Now: r.wall}
 	log := must(audit.Open(r.record))(t)
-	cfg := keyserver.Config{Ring: r.ring, Audit: log, Logger: slog.New(slog.NewTextHandler(r.log, nil))}
+	cfg := keyserver.Config{Ring: r.ring, Audit: log, Now: r.wall, Logger: slog.New(slog.NewTextHandler(r.log, nil))}
 	for _, f := range set {
 		f(&cfg, &gc)
 	}

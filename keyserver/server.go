@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chanseal/chanseal/channelkey"
+	"github.com/chanseal/chanseal/internal/clock"
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyserver/audit"
 )
@@ -51,6 +52,8 @@ type Config struct {
 	Replace bool
 	// Limits bound what anybody can ask for.
 	Limits Limits
+	// Now is the wall clock, for tests; nil for the system's. See [Server].
+	Now func() time.Time
 }
 
 func (c *Config) complete() error {
@@ -79,10 +82,16 @@ func (c *Config) complete() error {
 }
 
 // Server is a key server. It is an http.Handler, and safe for concurrent use.
+//
+// Where times of day count, a wall clock that is set forward counts at once; of one that is
+// set back it takes no notice, as the Gate and the Ring, but tells the operator. How long
+// something takes (streams, resume tokens, rates, signs of life) is measured by the
+// monotonic clock.
 type Server struct {
-	cfg Config
-	log *slog.Logger
-	mux http.Handler
+	cfg   Config
+	log   *slog.Logger
+	clock *clock.Clock
+	mux   http.Handler
 
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
@@ -116,7 +125,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{cfg: cfg, log: cfg.Logger, ctx: ctx, cancel: cancel, draining: make(chan struct{}), began: time.Now(),
+	s := &Server{cfg: cfg, log: cfg.Logger, clock: clock.New(cfg.Now), ctx: ctx, cancel: cancel, draining: make(chan struct{}), began: time.Now(),
 		hubs: map[string]*hub{}, tokens: map[tokenHash]*member{}, resumes: map[tokenHash]*member{},
 		passes: map[uint64]*member{}, early: map[uint64]channelkey.Reason{}}
 	s.entries.wake = make(chan struct{}, 1)
@@ -130,6 +139,9 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.running.Go(s.state.run)
 		s.running.Go(s.state.watch)
+	}
+	if behind := cfg.Audit.Behind(); behind > 0 {
+		s.log.Warn("keyserver: the clock is behind the newest entry of the audit record: it was set back since, or was wrong then", "by", behind)
 	}
 	events := cfg.Gate.Events()
 	s.running.Go(func() { s.follow(events) })
@@ -379,6 +391,7 @@ func (s *Server) later(entries ...audit.Entry) {
 // writeEntries writes what later was given, until Close, and the rest then.
 func (s *Server) writeEntries() {
 	q := &s.entries
+	var behind time.Duration
 	skipped := time.NewTicker(skippedEvery)
 	defer skipped.Stop()
 	for done := false; !done; {
@@ -386,7 +399,7 @@ func (s *Server) writeEntries() {
 		select {
 		case <-q.wake:
 		case <-skipped.C:
-			more = s.skippedRefusals()
+			more = append(s.skippedRefusals(), s.clockEntries(&behind)...)
 		case <-s.ctx.Done():
 			done, more = true, s.skippedRefusals()
 		}

@@ -391,10 +391,11 @@ func GateStore(ring *keyring.Ring) (channelkey.Store, error) {
 
 type gateStore struct{ shelf *keyring.Shelf }
 
-// gateRecord is a record of a Gate.
+// gateRecord is a record of a Gate. A lifted revocation stays for a while, so that the
+// others learn of it.
 type gateRecord struct {
 	Key   []byte
-	Until int64
+	Until int64 // unix seconds; negative: lifted then
 }
 
 func (g gateStore) Put(key []byte, until time.Time) error {
@@ -404,7 +405,11 @@ func (g gateStore) Put(key []byte, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	value, err := json.Marshal(&gateRecord{key, until.Unix()})
+	r := gateRecord{key, until.Unix()}
+	if now := time.Now().Unix(); r.Until <= now {
+		r.Until = -now
+	}
+	value, err := json.Marshal(&r)
 	if err != nil {
 		return fmt.Errorf("keyserver: %w", err)
 	}
@@ -413,8 +418,6 @@ func (g gateStore) Put(key []byte, until time.Time) error {
 		if err != nil && !errors.Is(err, keyring.ErrNotFound) {
 			return err
 		}
-		// A lifted revocation stays until its time, which has passed, so that the
-		// others learn of it; sweep removes it.
 		if _, err = g.shelf.CAS(ctx, "r/"+name, value, e.Rev); !errors.Is(err, keyring.ErrConflict) {
 			return err
 		}

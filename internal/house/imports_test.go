@@ -24,17 +24,17 @@ type rule struct {
 var rules = map[string]rule{
 	"cipher":     {theirs: []string{"golang.org/x/crypto", "golang.org/x/sys"}},
 	"media":      {theirs: []string{}},
-	"channelkey": {theirs: []string{}},
-	"keyring":    {ours: []string{"cipher"}, theirs: []string{"golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/term", "github.com/minio/sio", "filippo.io/age", "filippo.io/hpke"}},
+	"channelkey": {ours: []string{"internal"}, theirs: []string{}}, // internal/clock: what time it is
+	"keyring":    {ours: []string{"cipher", "internal"}, theirs: []string{"golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/term", "github.com/minio/sio", "filippo.io/age", "filippo.io/hpke"}},
 	"sealedfile": {ours: []string{"cipher", "media"}, theirs: []string{"golang.org/x/crypto", "golang.org/x/sys"}},
 	"interop":    {ours: []string{"cipher", "media"}},
 	"rtpseal":    {ours: []string{"cipher", "media"}},
 	"bench": {ours: []string{"cipher", "media", "internal"}, // internal/raceflag by way of cipher/ciphertest
 		theirs: []string{"golang.org/x", "github.com/minio/sio", "github.com/HdrHistogram/hdrhistogram-go", "github.com/aclements/go-moremath", "gonum.org/v1",
 			"codeberg.org/go-fonts", "codeberg.org/go-latex", "codeberg.org/go-pdf", "git.sr.ht/~sbinet", "github.com/ajstarks/svgo", "github.com/golang/freetype"}}, // what gonum/plot draws with
-	"recording": {ours: []string{}},                                  // keeps RTP that is sealed as it is, and needs no key
-	"keyserver": {ours: []string{"keyring", "channelkey", "cipher"}}, // cipher by way of keyring
-	"proxy":     {ours: []string{"channelkey"}},                      // never cipher or keyring: a relay must be unable to open a frame
+	"recording": {ours: []string{}},                                              // keeps RTP that is sealed as it is, and needs no key
+	"keyserver": {ours: []string{"keyring", "channelkey", "cipher", "internal"}}, // cipher by way of keyring
+	"proxy":     {ours: []string{"channelkey", "internal"}},                      // never cipher or keyring: a relay must be unable to open a frame
 	"cmd":       {ours: []string{"*"}},
 	"examples":  {ours: []string{"*"}},
 	"internal":  {},

@@ -158,7 +158,10 @@ type Problem struct {
 	Reason string `json:"reason"`
 
 	// RetryAfter Seconds after which to try again.
-	RetryAfter int    `json:"retry_after,omitempty"`
+	RetryAfter int `json:"retry_after,omitempty"`
+
+	// ServerTime What the server's clock shows, in unix seconds, where a card is refused by the time.
+	ServerTime int64  `json:"server_time,omitempty"`
 	Status     int    `json:"status"`
 	Title      string `json:"title"`
 	Type       string `json:"type"`

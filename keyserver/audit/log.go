@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/chanseal/chanseal/internal/clock"
 )
 
 // keySuffix names the file with the key of opaque IDs.
@@ -20,18 +22,24 @@ const keySuffix = ".key"
 // Log is a record that is open for writing. It is safe for concurrent use; entries that
 // are appended at the same time share one fsync.
 type Log struct {
-	key  []byte
-	file file
-	head *os.File
+	key    []byte
+	file   file
+	head   *os.File
+	clock  *clock.Clock
+	behind time.Duration // the newest entry that was there, by the clock
 
 	mu      sync.Mutex
-	last    Head   // of what was appended
+	last    Head // of what was appended
+	newest  time.Time
 	buf     []byte // appended, not written yet
 	waiting []chan error
 	writing bool
 	err     error // the first; nothing is written after it
 	idle    *sync.Cond
 }
+
+// wall is the clock of records; nil is the system's. Tests replace it.
+var wall func() time.Time
 
 // file is the part of *os.File that the Log writes with.
 type file interface {
@@ -42,7 +50,9 @@ type file interface {
 
 // Open opens the record at path and makes it, its head and its key if there is none. A
 // record that is damaged is refused. An entry that its writer could not finish is cut
-// off, and an entry "recovered" says so.
+// off, and an entry "recovered" says so. No entry's time is before that of the one above,
+// but for an entry "clock": the clock was set back before the record was opened, or was
+// wrong then.
 func Open(path string) (*Log, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -53,11 +63,16 @@ func Open(path string) (*Log, error) {
 		f.Close()
 		return nil, err
 	}
+	var first []Entry
 	if torn > 0 {
-		if err := l.Append(Entry{Event: "recovered", Reason: fmt.Sprintf("%d bytes of an entry that was not finished", torn)}); err != nil {
-			l.Close()
-			return nil, err
-		}
+		first = append(first, Entry{Event: "recovered", Reason: fmt.Sprintf("%d bytes of an entry that was not finished", torn)})
+	}
+	if l.behind > 0 {
+		first = append(first, Entry{Event: "clock", Reason: fmt.Sprintf("%v behind the entry before", l.behind)})
+	}
+	if err := l.Append(first...); err != nil {
+		l.Close()
+		return nil, err
 	}
 	return l, nil
 }
@@ -76,7 +91,11 @@ func open(path string, f *os.File) (*Log, int64, error) {
 			return nil, 0, fmt.Errorf("audit: %w", err)
 		}
 	}
-	res, err := VerifyFile(path, nil)
+	var newest time.Time
+	res, err := VerifyFile(path, func(e Entry) error {
+		newest = e.Time
+		return nil
+	})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -97,7 +116,10 @@ func open(path string, f *os.File) (*Log, int64, error) {
 		_ = dir.Sync() // not every system can
 		dir.Close()
 	}
-	l := &Log{key: key, file: f, head: head, last: res.Head}
+	l := &Log{key: key, file: f, head: head, clock: clock.New(wall), last: res.Head, newest: newest}
+	if lag := newest.Sub(l.clock.Now()); lag >= time.Second {
+		l.behind, l.newest = lag.Truncate(time.Second), time.Time{}
+	}
 	l.idle = sync.NewCond(&l.mu)
 	return l, res.Torn, nil
 }
@@ -150,7 +172,10 @@ func (l *Log) Append(entries ...Entry) error {
 		defer l.mu.Unlock()
 		return l.err
 	}
-	buf, next, now := l.buf, l.last, time.Now().UTC()
+	buf, next, now := l.buf, l.last, l.clock.Now().UTC()
+	if now.Before(l.newest) {
+		now = l.newest
+	}
 	for _, e := range entries {
 		e.Seq, e.Time = next.Seq+1, now
 		var err error
@@ -160,7 +185,7 @@ func (l *Log) Append(entries ...Entry) error {
 		}
 	}
 	done := make(chan error, 1)
-	l.buf, l.last, l.waiting = buf, next, append(l.waiting, done)
+	l.buf, l.last, l.newest, l.waiting = buf, next, now, append(l.waiting, done)
 	if !l.writing {
 		l.writing = true
 		l.write()
@@ -203,6 +228,10 @@ func (l *Log) flush(buf []byte, head Head) error {
 	}
 	return nil
 }
+
+// Behind returns by how much the clock was behind the newest entry, in whole seconds, when
+// the record was opened.
+func (l *Log) Behind() time.Duration { return l.behind }
 
 // Head returns the newest entry that was appended.
 func (l *Log) Head() Head {

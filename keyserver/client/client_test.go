@@ -134,7 +134,7 @@ func (w *world) start(name string, set ...func(*keyserver.Config)) *host {
 	for _, f := range set {
 		f(&cfg)
 	}
-	gc := channelkey.GateConfig{Verifier: w.verifier}
+	gc := channelkey.GateConfig{Verifier: w.verifier, Now: cfg.Now}
 	if cfg.Shared {
 		gc.Store = must(keyserver.GateStore(h.ring))(w.t)
 	}

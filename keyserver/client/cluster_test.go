@@ -308,3 +308,38 @@ func TestRevokedAtADeadServer(t *testing.T) {
 		stays.Close()
 	})
 }
+
+// TestServersClocksJump: servers whose clocks are set, apart from each other's, do not take
+// each other for dead, and lose no member.
+func TestServersClocksJump(t *testing.T) {
+	for _, jump := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				var by atomic.Int64
+				set := func(c *keyserver.Config) {
+					c.Shared, c.Now = true, func() time.Time { return time.Now().Round(0).Add(time.Duration(by.Load())) }
+				}
+				one, two := w.start("one", set), w.start("two", shared)
+				var a, b kept
+				m := w.join(&a, client.Options{Servers: both, Card: w.oneCard("1")})
+				n := w.join(&b, client.Options{Servers: bothReversed, UID: "2", Card: w.oneCard("2")})
+				time.Sleep(time.Minute)
+				before, _ := w.active()
+				by.Store(int64(jump))
+				for range 60 {
+					time.Sleep(time.Second)
+					if !m.Lost().IsZero() || !n.Lost().IsZero() {
+						t.Fatal("a stream is lost")
+					}
+				}
+				synctest.Wait()
+				if now, _ := w.active(); now != before || one.srv.Members() != 1 || two.srv.Members() != 1 {
+					t.Fatalf("epoch %d after %d, %d and %d members", now, before, one.srv.Members(), two.srv.Members())
+				}
+				m.Close()
+				n.Close()
+			})
+		})
+	}
+}
