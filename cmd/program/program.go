@@ -124,7 +124,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "chanseal",
 		Short: "seal media, channel by channel",
-		Long: `chanseal seals recordings so that only members of a channel can play them.
+		Long: `chanseal seals media, files and live calls, so that only members of a channel can play it.
 
 A ring holds the secrets of channels. It is made with the first channel, with a
 key file beside it, in $CHANSEAL_RING or else in your configuration directory.`,
