@@ -36,6 +36,15 @@ const announceFirst = 30 * time.Millisecond
 // at their own pace do not make it late.
 const announceSlack = 10 * time.Millisecond
 
+// announceFrames is how many frames come between two announcements at most, and
+// announceBurst how many behind the first: twice as many behind each of the next. Voice is
+// too slow for that to matter. But what seals packets of video, or a recording faster than
+// life, seals hundreds within 20 ms, which would all wait for one packet that was lost.
+const (
+	announceFrames = 64
+	announceBurst  = 8
+)
+
 // MaxShort is how many instances a Receiver knows for one short KID: so many Senders
 // with one number can be heard at a time. Those that announced themselves last count.
 const MaxShort = 4
@@ -62,25 +71,32 @@ type announcer struct {
 	begun time.Time
 	next  atomic.Int64 // when the next announcement is due, in nanoseconds after begun
 	every atomic.Int64 // how long after that the one behind it is
+
+	until atomic.Uint64 // it is due, too, once the short key has no more frames left than these
+	burst atomic.Uint64 // how many frames behind that the one behind it is
 }
 
 func newAnnouncer(short *cipher.SealKey) *announcer {
 	a := &announcer{short: short, begun: time.Now()}
 	a.every.Store(int64(announceFirst))
+	a.until.Store(short.Left())
+	a.burst.Store(announceBurst)
 	return a
 }
 
 // due reports whether the next frame has to announce, to one of several callers.
 func (a *announcer) due() bool {
-	now, next := int64(time.Since(a.begun)), a.next.Load()
-	if now < next {
+	now, next, left := int64(time.Since(a.begun)), a.next.Load(), a.short.Left()
+	if now < next && left > a.until.Load() {
 		return false
 	}
-	every := a.every.Load()
+	every, burst := a.every.Load(), a.burst.Load()
 	if !a.next.CompareAndSwap(next, now+every-int64(announceSlack)) {
 		return false
 	}
+	a.until.Store(left - min(left, burst))
 	a.every.Store(min(2*every, int64(AnnounceEvery)))
+	a.burst.Store(min(2*burst, announceFrames))
 	return true
 }
 
@@ -125,13 +141,28 @@ type shortKey struct {
 	behind atomic.Bool // not the first of its list: its next announcement moves it
 }
 
-// shortTable finds the keys of a short KID, the one that announced itself last first.
-// A list is replaced, never changed, so that readers need no lock.
-type shortTable struct {
-	lists atomic.Pointer[map[cipher.KeyID][]*shortKey]
+// shortList are the keys of a short KID, the one that announced itself last first. It is
+// replaced, never changed, so that readers need no lock.
+type shortList struct {
+	of   []*shortKey
+	keys []*cipher.OpenKey // theirs, in the same order
 }
 
-func (t *shortTable) get(kid cipher.KeyID) []*shortKey {
+func newShortList(of []*shortKey) *shortList {
+	l := &shortList{of: of}
+	for i, k := range of {
+		k.behind.Store(i > 0)
+		l.keys = append(l.keys, k.key)
+	}
+	return l
+}
+
+// shortTable finds the keys of a short KID.
+type shortTable struct {
+	lists atomic.Pointer[map[cipher.KeyID]*shortList]
+}
+
+func (t *shortTable) get(kid cipher.KeyID) *shortList {
 	if m := t.lists.Load(); m != nil {
 		return (*m)[kid]
 	}
@@ -139,19 +170,22 @@ func (t *shortTable) get(kid cipher.KeyID) []*shortKey {
 }
 
 // set replaces the list of a KID; the caller holds the Receiver's mu.
-func (t *shortTable) set(kid cipher.KeyID, list []*shortKey) {
-	next := map[cipher.KeyID][]*shortKey{}
+func (t *shortTable) set(kid cipher.KeyID, of []*shortKey) *shortList {
+	next := map[cipher.KeyID]*shortList{}
 	if m := t.lists.Load(); m != nil {
 		for k, l := range *m {
 			next[k] = l
 		}
 	}
-	if len(list) == 0 {
+	var list *shortList
+	if len(of) == 0 {
 		delete(next, kid)
 	} else {
+		list = newShortList(of)
 		next[kid] = list
 	}
 	t.lists.Store(&next)
+	return list
 }
 
 // ErrUnannounced says that a frame under a short KID opens under none of the keys that
@@ -171,25 +205,23 @@ func (r *Receiver) openShort(dst, sealed, aad []byte, kid cipher.KeyID) (out []b
 			return dst, Origin{}, true, cipher.ErrUnknownKey
 		}
 	}
-	err = ErrUnannounced
-	for _, k := range list {
-		out, openErr := k.key.Open(dst, sealed, aad)
-		switch openErr {
-		case nil:
-			if !k.entry.used.Load() {
-				k.entry.used.Store(true)
-			}
-			return out, k.entry.origin, true, nil
-		case cipher.ErrReplayed, cipher.ErrShort:
-			err = openErr
+	out, which, err := cipher.OpenAny(list.keys, dst, sealed, aad)
+	if err != nil {
+		if err != cipher.ErrReplayed && err != cipher.ErrShort {
+			err = ErrUnannounced
 		}
+		return dst, Origin{}, true, err
 	}
-	return dst, Origin{}, true, err
+	e := list.of[which].entry
+	if !e.used.Load() {
+		e.used.Store(true)
+	}
+	return out, e.origin, true, nil
 }
 
 // learnShort derives the keys of a short KID that was not seen before from the
 // instances that announced themselves.
-func (r *Receiver) learnShort(kid cipher.KeyID) []*shortKey {
+func (r *Receiver) learnShort(kid cipher.KeyID) *shortList {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if list := r.short.get(kid); list != nil || r.closed.Load() {
@@ -208,11 +240,10 @@ func (r *Receiver) learnShort(kid cipher.KeyID) []*shortKey {
 			list = append(list, k)
 		}
 	}
-	r.order(list)
-	if len(list) > 0 {
-		r.short.set(kid, list)
+	if len(list) == 0 {
+		return nil
 	}
-	return list
+	return r.short.set(kid, list)
 }
 
 // announced is called for every frame of a full KID that authenticated.
@@ -237,21 +268,14 @@ func (r *Receiver) announce(e *kidEntry) {
 		return
 	}
 	list := []*shortKey{k}
-	for _, other := range r.short.get(kid) {
+	for _, other := range r.short.get(kid).of {
 		if other != k && len(list) < MaxShort {
 			list = append(list, other)
 		} else if other != k {
 			other.behind.Store(true)
 		}
 	}
-	r.order(list)
 	r.short.set(kid, list)
-}
-
-func (r *Receiver) order(list []*shortKey) {
-	for i, k := range list {
-		k.behind.Store(i > 0)
-	}
 }
 
 // shortOf returns an entry's key of the short KID, or makes it; nil if the epoch is
@@ -303,9 +327,7 @@ func (r *Receiver) drop(e *kidEntry) {
 	}
 	k.key.Retire()
 	kid := e.origin.ShortKID()
-	if list := r.short.get(kid); slices.Contains(list, k) {
-		list = slices.DeleteFunc(slices.Clone(list), func(x *shortKey) bool { return x == k })
-		r.order(list)
-		r.short.set(kid, list)
+	if list := r.short.get(kid); list != nil && slices.Contains(list.of, k) {
+		r.short.set(kid, slices.DeleteFunc(slices.Clone(list.of), func(x *shortKey) bool { return x == k }))
 	}
 }

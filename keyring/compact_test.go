@@ -102,7 +102,7 @@ func TestCompactTwoDevices(t *testing.T) {
 		opens(t, r, seal(t, a, "a is short"), "a is short")
 		opens(t, r, seal(t, b, "b announces"), "b announces")
 		seal(t, b, "b is short")
-		for i := range 10 {
+		for i := range 5 { // so few that neither announces itself again
 			frame := fmt.Sprintf("the same frame of both, number %d", i)
 			x, y := seal(t, a, frame), seal(t, b, frame)
 			if kidOf(t, x) != kidOf(t, y) || kidOf(t, x) != a.Origin().ShortKID() || kidOf(t, x) >= 1<<20 {
@@ -136,6 +136,72 @@ func TestCompactTwoDevices(t *testing.T) {
 		opens(t, r, seal(t, a, "heard"), "heard")
 		refuses(t, r, first, cipher.ErrReplayed)
 		refuses(t, r, announcement, cipher.ErrReplayed)
+	})
+}
+
+// TestCompactShortTags: with tags of 32 bits, too, devices that have one number work side
+// by side: that their frames do not open under each other's keys is no forgery, and so
+// asks for no rotation, and ends no key. What opens under none of them counts.
+func TestCompactShortTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, ch := stage(t, keyring.ChannelOptions{})
+		suite := cipher.AES128CTRHMAC32()
+		r := receiver(t, ch, keyring.ReceiverOptions{Suites: []*cipher.Suite{suite}})
+		devices := []*keyring.Sender{compact(t, ch, 7, suite), compact(t, ch, 7, suite), compact(t, ch, 7, suite)}
+		short := 0
+		var old []byte
+		for i := range 6000 { // failures are reported from 4,096 on
+			for j, s := range devices {
+				frame := fmt.Sprint("frame ", i, " of ", j)
+				old = seal(t, s, frame)
+				if kidOf(t, old) < 1<<20 {
+					short++
+				}
+				opens(t, r, old, frame)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if c := r.Condition(); c != cipher.Healthy || short < 15000 {
+			t.Errorf("after %d short frames the keys are in condition %v", short, c)
+		}
+		for i := range uint64(4096) {
+			forged := append(cipher.AppendHeader(nil, cipher.Header{KID: devices[0].Origin().ShortKID(), CTR: 1<<20 + i}), make([]byte, 30)...)
+			refuses(t, r, forged, cipher.ErrAuth, keyring.ErrUnannounced)
+		}
+		refuses(t, r, old, cipher.ErrReplayed)
+		if c := r.Condition(); c != cipher.Report {
+			t.Errorf("after 4,096 forged frames the keys are in condition %v", c)
+		}
+	})
+}
+
+// TestCompactBurst: of many frames in no time, as of a recording that is sent faster than
+// life, a few are announcements, so that not all of them wait for the first.
+func TestCompactBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, ch := stage(t, keyring.ChannelOptions{})
+		s, r := compact(t, ch, 7, nil), receiver(t, ch, keyring.ReceiverOptions{})
+		seal(t, s, "lost")
+		var waiting [][]byte
+		since, most := 0, 0
+		for i := range 1000 {
+			sealed := seal(t, s, "frame")
+			if since++; kidOf(t, sealed) >= 1<<20 {
+				since = 0
+			}
+			most = max(most, since)
+			if _, err := r.Open(nil, sealed, nil); errors.Is(err, cipher.ErrUnknownKey) && i < 10 {
+				waiting = append(waiting, sealed)
+			} else if err != nil {
+				t.Fatalf("frame %d: %v", i, err)
+			}
+		}
+		for _, sealed := range waiting {
+			opens(t, r, sealed, "frame")
+		}
+		if len(waiting) == 0 || most > 64 {
+			t.Errorf("%d frames waited, and %d came without an announcement", len(waiting), most)
+		}
 	})
 }
 
