@@ -2,11 +2,13 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -127,6 +129,9 @@ type Config struct {
 	// UnauthenticatedPerSecond bounds the messages from one address without an
 	// allocation that are looked at; 0 for 5000, negative for no bound.
 	UnauthenticatedPerSecond int `json:"unauthenticated_per_second,omitempty"`
+	// lookup finds the addresses of names that SOCKS5 clients ask for.
+	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
 	// Logger gets the log, without addresses and names; nil for slog.Default.
 	Logger *slog.Logger `json:"-"`
 }
@@ -196,6 +201,9 @@ func (c *Config) complete() error {
 			return errors.New("proxy: several relays must share a secret, give the same to all of them (--secret-file)")
 		}
 		c.Secret = randomSecret()
+	}
+	if c.lookup == nil {
+		c.lookup = net.DefaultResolver.LookupNetIP
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

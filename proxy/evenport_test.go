@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -16,15 +17,45 @@ type rawTURN struct {
 	net.Conn
 	user, realm, nonce string
 	key                stun.MessageIntegrity
+	next               [12]byte // transaction of a request with an IPv6 peer
+	count              uint64
 }
 
 func (l *lab) rawTURN(user, password string) *rawTURN {
 	l.Helper()
-	c, err := net.Dial("udp", l.at("edge", "udp").String())
+	return l.rawTURNOver(overUDP, user, password)
+}
+
+// messages is a connection with a message a Read.
+type messages struct {
+	net.Conn
+	framed net.PacketConn
+}
+
+func (m messages) Read(p []byte) (int, error) {
+	n, _, err := m.framed.ReadFrom(p)
+	return n, err
+}
+
+func (l *lab) rawTURNOver(over, user, password string) *rawTURN {
+	l.Helper()
+	var c net.Conn
+	var err error
+	switch over {
+	case overUDP:
+		c, err = net.Dial("udp", l.at("edge", "udp").String())
+	case overTCP:
+		c, err = net.Dial("tcp", l.at("edge", "tcp").String())
+	case overTLS:
+		c, err = tls.Dial("tcp", l.at("tls", "tcp").String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpnTURN}})
+	}
 	if err != nil {
 		l.Fatal(err)
 	}
 	l.Cleanup(func() { c.Close() })
+	if over != overUDP {
+		c = messages{c, Framed(c)}
+	}
 	return &rawTURN{Conn: c, user: user, realm: defaultRealm, key: stun.NewLongTermIntegrity(user, defaultRealm, password)}
 }
 
@@ -46,7 +77,9 @@ func (c *rawTURN) try(m stun.Method, attributes ...stun.RawAttribute) (*stun.Mes
 func (c *rawTURN) ask(wait time.Duration, m stun.Method, attributes []stun.RawAttribute) (*stun.Message, int) {
 	for {
 		req := &stun.Message{Type: stun.NewType(m, stun.ClassRequest)}
-		rand.Read(req.TransactionID[:])
+		if req.TransactionID = c.next; c.next == [12]byte{} {
+			rand.Read(req.TransactionID[:])
+		}
 		req.WriteHeader()
 		for _, a := range attributes {
 			req.Add(a.Type, a.Value)
@@ -73,10 +106,12 @@ func (c *rawTURN) ask(wait time.Duration, m stun.Method, attributes []stun.RawAt
 		}
 		var code stun.ErrorCodeAttribute
 		if errors.Is(code.GetFrom(res), stun.ErrAttributeNotFound) {
+			c.next = [12]byte{}
 			return res, 0
 		}
 		var nonce stun.Nonce
 		if code.Code != stun.CodeUnauthorized || c.nonce != "" || nonce.GetFrom(res) != nil {
+			c.next = [12]byte{}
 			return res, int(code.Code)
 		}
 		c.nonce = nonce.String()

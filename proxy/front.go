@@ -28,8 +28,9 @@ type front struct {
 	turns sync.Mutex // held while pion/turn handles a request
 	busy  bool       // it is held: of the goroutine that reads
 
-	guard    guard  // the poller's
-	peerPort uint16 // of the ChannelBind request that pion/turn handles now
+	asked request // that pion/turn handles
+
+	guard guard // the poller's
 }
 
 // controlMessage is a message of the protocol.
@@ -100,7 +101,7 @@ func (f *front) ReadFrom(p []byte) (int, net.Addr, error) {
 	case m := <-f.control:
 		f.turns.Lock()
 		f.busy = true
-		f.peerPort = bindPort(stunType(m.b), m.b)
+		f.asked.begin(m.b)
 		return copy(p, m.b), net.UDPAddrFromAddrPort(m.from), nil
 	case <-f.gone:
 		return 0, nil, net.ErrClosed
@@ -146,26 +147,13 @@ func (f *front) take(b []byte, from netip.AddrPort, now int64) bool {
 	return false
 }
 
-// bindPort is the peer's port in a ChannelBind request. Permissions are for addresses;
-// only a channel names the port that the policy is asked about as well.
-func bindPort(t uint16, b []byte) uint16 {
-	if t != typeChannelBind {
-		return 0
-	}
-	peer, ok := peerAddress(b)
-	if !ok || peer.Port() == 0 {
-		return 0
-	}
-	return peer.Port()
-}
-
 // WriteTo sends an answer of the protocol.
 func (f *front) WriteTo(p []byte, to net.Addr) (int, error) {
 	a, ok := to.(*net.UDPAddr)
 	if !ok {
 		return 0, errors.New("proxy: not a UDP address")
 	}
-	return f.conn.WriteToUDPAddrPort(p, a.AddrPort())
+	return f.conn.WriteToUDPAddrPort(f.srv.answer(&f.asked, p), a.AddrPort())
 }
 
 // Close ends what pion/turn reads. The socket is closed when the pollers have ended.

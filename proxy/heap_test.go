@@ -16,6 +16,10 @@ import (
 	"time"
 
 	"github.com/pion/turn/v5"
+
+	"github.com/chanseal/chanseal/cmd/program"
+	"github.com/chanseal/chanseal/internal/raceflag"
+	"github.com/chanseal/chanseal/proxy"
 )
 
 // memory reads what a process has written to its memory.
@@ -45,15 +49,30 @@ func memory(t *testing.T, pid int) []byte {
 	return all
 }
 
+// TestMain lets the test binary be the program, so that nothing has to be built to run
+// one in a process of its own.
+func TestMain(m *testing.M) {
+	if os.Getenv("CHANSEAL_TEST_AS_PROGRAM") != "" {
+		os.Exit(program.Main())
+	}
+	os.Exit(m.Run())
+}
+
+// asProgram is the program, and the environment that makes it that.
+func asProgram(t *testing.T) (bin string, env []string) {
+	t.Helper()
+	bin, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin, append(os.Environ(), "CHANSEAL_TEST_AS_PROGRAM=1")
+}
+
 // startProxy runs the program's proxy in a process of its own and returns its ports.
 func startProxy(t *testing.T) (edge, secure string, pid int) {
 	t.Helper()
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "chanseal")
-	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/chanseal").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	users := filepath.Join(dir, "users")
+	bin, env := asProgram(t)
+	users := filepath.Join(t.TempDir(), "users")
 	os.WriteFile(users, []byte("name-that-is-there:password\n"), 0o600)
 	free := func() string {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -67,17 +86,32 @@ func startProxy(t *testing.T) (edge, secure string, pid int) {
 	edge, secure = free(), free()
 	srv := exec.Command(bin, "proxy", "-q", "--static-user-file", users, "--relay-address", "127.0.0.1", "--listen-address", "127.0.0.1", "--media", "127.0.0.1",
 		"--control-ports", "none", "--media-ports", "none", "--socks-ports", "none", "--edge-ports", edge, "--tls-ports", secure, "--drain-time", "1ms")
+	srv.Env = env
 	if err := srv.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { srv.Process.Signal(os.Interrupt); srv.Wait() })
-	return edge, secure, srv.Process.Pid
+	for { // until it listens
+		c, err := net.Dial("tcp", "127.0.0.1:"+edge)
+		if err == nil {
+			c.Close()
+			return edge, secure, srv.Process.Pid
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // TestAllocationMemory: an allocation costs the proxy at most 20 KiB.
 func TestAllocationMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads /proc")
+	}
+	if raceflag.Enabled {
+		t.Skip("the race detector has memory of its own")
 	}
 	edge, _, pid := startProxy(t)
 	rss := func() (kib int) {
@@ -147,72 +181,75 @@ func TestHeap(t *testing.T) {
 			peer.WriteTo(b[:n], from)
 		}
 	}()
-	for _, over := range []string{"udp", "tcp", "tls"} {
-		marker := []byte("a frame over " + over + strings.Repeat(" that is known", 20))
+	marker := func(over string) []byte {
+		return []byte("a frame over " + over + strings.Repeat(" that is known", 20))
+	}
+	use := func(over string) error {
 		var base net.PacketConn
 		port := edge
-		for range 100 { // until it listens
-			switch over {
-			case "udp":
-				c, e := net.Dial("tcp", "127.0.0.1:"+edge)
-				if err = e; err == nil {
-					c.Close()
-					base, err = net.ListenPacket("udp4", "127.0.0.1:0")
-				}
-			case "tcp":
-				var c net.Conn
-				if c, err = net.Dial("tcp", "127.0.0.1:"+edge); err == nil {
-					base = turn.NewSTUNConn(c)
-				}
-			case "tls":
-				port = secure
-				var c net.Conn
-				if c, err = tls.Dial("tcp", "127.0.0.1:"+secure, &tls.Config{InsecureSkipVerify: true}); err == nil {
-					base = turn.NewSTUNConn(c)
-				}
+		switch over {
+		case "udp":
+			c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				return err
 			}
-			if err == nil {
-				break
+			base = c
+		case "tcp":
+			c, err := net.Dial("tcp", "127.0.0.1:"+edge)
+			if err != nil {
+				return err
 			}
-			<-time.After(20 * time.Millisecond)
+			base = proxy.Framed(c)
+		case "tls":
+			port = secure
+			c, err := tls.Dial("tcp", "127.0.0.1:"+secure, &tls.Config{InsecureSkipVerify: true})
+			if err != nil {
+				return err
+			}
+			base = proxy.Framed(c)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		defer base.Close()
 		client, err := turn.NewClient(&turn.ClientConfig{TURNServerAddr: "127.0.0.1:" + port, Conn: base, Username: "name-that-is-there", Password: "password", Realm: "chanseal"})
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
+		defer client.Close()
 		if err := client.Listen(); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		c, err := client.Allocate()
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
+		defer c.Close()
 		got := make([]byte, 2000)
 		for i := range 50 {
-			if _, err := c.WriteTo(marker, peer.LocalAddr()); err != nil {
-				t.Fatal(err)
+			if _, err := c.WriteTo(marker(over), peer.LocalAddr()); err != nil {
+				return err
 			}
 			c.SetReadDeadline(time.Now().Add(2 * time.Second))
-			if n, _, err := c.ReadFrom(got); err != nil || !bytes.Equal(got[:n], marker) {
-				t.Fatalf("%s, frame %d: %v", over, i, err)
+			if n, _, err := c.ReadFrom(got); err != nil || !bytes.Equal(got[:n], marker(over)) {
+				return fmt.Errorf("frame %d: %w", i, err)
 			}
 		}
-		c.Close()
-		client.Close()
-		base.Close()
-		time.Sleep(time.Second) // the second that the requirement allows
-		all := memory(t, pid)
-		if !bytes.Contains(all, []byte("name-that-is-there")) {
-			t.Fatal("the search does not find what is there")
+		return nil
+	}
+	for _, over := range []string{"udp", "tcp", "tls"} {
+		if err := use(over); err != nil {
+			t.Fatalf("%s: %v", over, err)
 		}
+	}
+	time.Sleep(time.Second) // the second that the requirement allows
+	all := memory(t, pid)
+	if !bytes.Contains(all, []byte("name-that-is-there")) {
+		t.Fatal("the search does not find what is there")
+	}
+	for _, over := range []string{"udp", "tcp", "tls"} {
 		left := 0
 		if over == "tls" {
 			left = 4 // the last record, in buffers that crypto/tls does not let us wipe
 		}
-		if n := bytes.Count(all, marker[:40]); n > left {
+		if n := bytes.Count(all, marker(over)[:40]); n > left {
 			t.Errorf("%s: %d copies of the frame are left in memory", over, n)
 		}
 	}

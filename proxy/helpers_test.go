@@ -171,7 +171,7 @@ func (l *lab) turnClient(over, username, password string) *turn.Client {
 		if err != nil {
 			l.Fatal(err)
 		}
-		conn = turn.NewSTUNConn(c)
+		conn = Framed(c)
 	case overTLS, "tls-without-alpn":
 		to = l.at("tls", "tcp").String()
 		conf := &tls.Config{InsecureSkipVerify: true}
@@ -182,7 +182,7 @@ func (l *lab) turnClient(over, username, password string) *turn.Client {
 		if err != nil {
 			l.Fatal(err)
 		}
-		conn = turn.NewSTUNConn(c)
+		conn = Framed(c)
 	}
 	l.Cleanup(func() { conn.Close() })
 	client, err := turn.NewClient(&turn.ClientConfig{STUNServerAddr: to, TURNServerAddr: to, Conn: conn, Username: username, Password: password,
@@ -232,10 +232,4 @@ func (l *lab) eventually(what string, f func() bool) {
 		case <-tick.C:
 		}
 	}
-}
-
-type netAddr = net.Addr
-
-func udpAddr(a netip.Addr) net.Addr {
-	return &net.UDPAddr{IP: a.AsSlice(), Port: 53}
 }

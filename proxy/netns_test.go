@@ -3,98 +3,170 @@ package proxy_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
+
+// site is a company's network in a namespace of its own, 10.77.0.1, whose only way leads
+// to the outside, another one, with a proxy at 10.77.0.2.
+type site struct {
+	*testing.T
+	dir, bin        string
+	env             []string
+	inside, outside string
+	log             bytes.Buffer // of the proxy; to be read after its end
+}
+
+var sites atomic.Int32
+
+// newSite makes one. The test is skipped where that cannot be.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	ip, err := exec.LookPath("ip")
+	if _, errNFT := exec.LookPath("nft"); os.Getuid() != 0 || err != nil || errNFT != nil {
+		t.Skip("network namespaces want root, ip and nft")
+	}
+	s := &site{T: t, dir: t.TempDir()}
+	s.bin, s.env = asProgram(t)
+	id := fmt.Sprintf("chanseal-%d-%d", os.Getpid(), sites.Add(1))
+	s.inside, s.outside = id+"-in", id+"-out"
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(ip, args...).CombinedOutput(); err != nil {
+			t.Skipf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	for _, ns := range []string{s.inside, s.outside} {
+		run("netns", "add", ns)
+		t.Cleanup(func() { exec.Command(ip, "netns", "del", ns).Run() })
+		run("-n", ns, "link", "set", "lo", "up")
+	}
+	run("link", "add", "cs0", "netns", s.inside, "type", "veth", "peer", "name", "cs1", "netns", s.outside)
+	for ns, x := range map[string][2]string{s.inside: {"10.77.0.1/24", "cs0"}, s.outside: {"10.77.0.2/24", "cs1"}} {
+		run("-n", ns, "addr", "add", x[0], "dev", x[1])
+		run("-n", ns, "link", "set", x[1], "up")
+	}
+	return s
+}
+
+// in is a command in a namespace.
+func (s *site) in(ns string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(s.Context(), "ip", append([]string{"netns", "exec", ns}, args...)...)
+	c.Env = s.env
+	c.Dir = s.dir
+	return c
+}
+
+// program is the program in a namespace.
+func (s *site) program(ns string, args ...string) *exec.Cmd {
+	return s.in(ns, append([]string{s.bin}, args...)...)
+}
+
+// firewall is what leaves the company: nft's rules.
+func (s *site) firewall(rules string) {
+	s.Helper()
+	if out, err := s.in(s.inside, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
+		s.Skipf("nft: %v: %s", err, out)
+	}
+	c := s.in(s.inside, "nft", "-f", "-")
+	c.Stdin = strings.NewReader(rules)
+	if out, err := c.CombinedOutput(); err != nil {
+		s.Fatalf("nft: %v: %s", err, out)
+	}
+}
+
+// background starts a command and ends it with the test.
+func (s *site) background(c *exec.Cmd) {
+	s.Helper()
+	if err := c.Start(); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { c.Process.Signal(os.Interrupt); c.Wait() })
+}
+
+// ports are fewer than the defaults, for speed.
+var sitePorts = []string{"--media-ports", "4500-4510"}
+
+// serve starts the proxy outside and waits until it serves.
+func (s *site) serve(extra ...string) {
+	s.Helper()
+	app := filepath.Join(s.dir, "app.json")
+	if out, err := s.program(s.outside, "token", "app", "create", "-q", "-o", app).CombinedOutput(); err != nil {
+		s.Fatalf("%v: %s", err, out)
+	}
+	srv := s.program(s.outside, append(append([]string{"proxy", "-q", "--app-certificate-file", app, "--relay-address", "10.77.0.2", "--media", "10.77.0.0/24",
+		"--public", "10.77.0.2", "--metrics", "127.0.0.1:9464", "--drain-time", "1ms"}, sitePorts...), extra...)...)
+	srv.Stdout, srv.Stderr = &s.log, &s.log
+	s.background(srv)
+	for s.in(s.outside, "curl", "-sf", "http://127.0.0.1:9464/healthz").Run() != nil {
+		select {
+		case <-s.Context().Done():
+			s.Fatal("the proxy does not start")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// allowed are nft's rules of the allow-list, or of a part of it.
+func (s *site) allowed(extra ...string) string {
+	s.Helper()
+	out, err := s.program(s.outside, append(append([]string{"proxy", "allowlist", "--format", "nftables", "--public", "10.77.0.2"}, sitePorts...), extra...)...).Output()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return string(out)
+}
+
+// without takes the lines of rules out that have a text.
+func without(rules, text string) string {
+	return strings.Join(slices.DeleteFunc(strings.SplitAfter(rules, "\n"), func(l string) bool { return strings.Contains(l, text) }), "")
+}
 
 // TestFirewall: a company's network in a namespace whose firewall is made of the
 // allow-list, or of parts of it, and drops all else. "proxy check" says exactly which
 // modes work.
 func TestFirewall(t *testing.T) {
 	t.Parallel()
-	ip, errIP := exec.LookPath("ip")
-	nft, errNFT := exec.LookPath("nft")
-	if os.Getuid() != 0 || errIP != nil || errNFT != nil {
-		t.Skip("network namespaces want root, ip and nft")
-	}
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "chanseal")
-	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/chanseal").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	const inside, outside = "chanseal-in", "chanseal-out"
-	run := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("%s: %v: %s", strings.Join(args, " "), err, out)
+	none := func(names ...string) (flags []string) {
+		for _, n := range names {
+			flags = append(flags, "--"+n+"-ports", "none")
 		}
-	}
-	for _, ns := range []string{inside, outside} {
-		exec.Command(ip, "netns", "del", ns).Run()
-		run(ip, "netns", "add", ns)
-		t.Cleanup(func() { exec.Command(ip, "netns", "del", ns).Run() })
-		run(ip, "-n", ns, "link", "set", "lo", "up")
-	}
-	run(ip, "link", "add", "cs0", "netns", inside, "type", "veth", "peer", "name", "cs1", "netns", outside)
-	for ns, x := range map[string][2]string{inside: {"10.77.0.1/24", "cs0"}, outside: {"10.77.0.2/24", "cs1"}} {
-		run(ip, "-n", ns, "addr", "add", x[0], "dev", x[1])
-		run(ip, "-n", ns, "link", "set", x[1], "up")
-	}
-	in := func(ns string, args ...string) *exec.Cmd {
-		return exec.CommandContext(t.Context(), ip, append([]string{"netns", "exec", ns}, args...)...)
-	}
-	app := filepath.Join(dir, "app.json")
-	run(bin, "token", "app", "create", "-q", "-o", app)
-	srv := in(outside, bin, "proxy", "-q", "--app-certificate-file", app, "--relay-address", "10.77.0.2", "--media", "10.77.0.0/24", "--public", "10.77.0.2",
-		"--media-ports", "4500-4510", "--metrics", "127.0.0.1:9464", "--drain-time", "1ms")
-	var log bytes.Buffer
-	srv.Stdout, srv.Stderr = &log, &log
-	if err := srv.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { srv.Process.Signal(os.Interrupt); srv.Wait() }()
-	for range 100 {
-		if in(outside, "curl", "-sf", "http://127.0.0.1:9464/healthz").Run() == nil {
-			break
-		}
-		<-time.After(50 * time.Millisecond)
-	}
-	list := func(extra ...string) string {
-		t.Helper()
-		out, err := exec.Command(bin, append([]string{"proxy", "allowlist", "--format", "nftables", "--public", "10.77.0.2", "--media-ports", "4500-4510"}, extra...)...).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(out)
+		return flags
 	}
 	for _, c := range []struct {
-		name, rules string
-		modes       []string
-		asks        int
+		name, without string
+		list          []string // flags of the list
+		modes         []string
+		asks          int
 	}{
-		{"everything listed", list(), []string{"auto", "udp", "tcp", "tls", "socks5"}, 0},
-		{"443 only", list("--control-ports", "none", "--media-ports", "none", "--edge-ports", "none", "--socks-ports", "none"), []string{"auto", "tls"}, 4},
-		{"no UDP", strings.Join(slices.DeleteFunc(strings.SplitAfter(list(), "\n"), func(l string) bool { return strings.Contains(l, "udp dport") }), ""), []string{"auto", "tcp", "tls"}, 2},
-		{"nothing", list("--tls-ports", "none", "--control-ports", "none", "--media-ports", "none", "--edge-ports", "none", "--socks-ports", "none"), []string{}, 5},
+		{"everything listed", "", nil, []string{"auto", "udp", "tcp", "tls", "socks5"}, 0},
+		{"443 only", "", none("control", "media", "edge", "socks"), []string{"auto", "tls"}, 4},
+		{"no UDP", "udp dport", nil, []string{"auto", "tcp", "tls"}, 2},
+		{"nothing", "", none("tls", "control", "media", "edge", "socks"), []string{}, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			rules := filepath.Join(dir, "rules.nft")
-			os.WriteFile(rules, []byte(c.rules), 0o600)
-			if out, err := in(inside, nft, "-f", rules).CombinedOutput(); err != nil {
-				t.Skipf("nft: %v: %s", err, out)
+			t.Parallel()
+			s := newSite(t)
+			s.serve()
+			rules := s.allowed(c.list...)
+			if c.without != "" {
+				rules = without(rules, c.without)
 			}
-			out, err := in(inside, bin, "proxy", "check", "--server", "10.77.0.2:4000", "--insecure", "--media-ports", "4500-4510", "--public", "10.77.0.2", "--json").Output()
+			s.firewall(rules)
+			out, err := s.program(s.inside, append([]string{"proxy", "check", "--server", "10.77.0.2:4000", "--insecure", "--public", "10.77.0.2", "--json", "--timeout", "1s"}, sitePorts...)...).Output()
 			var r struct {
 				Modes []string
 				Ask   []string
 			}
 			if e := json.Unmarshal(out, &r); e != nil {
-				t.Fatalf("%v: %s %s", e, out, log.String())
+				t.Fatalf("%v: %s", e, out)
 			}
 			if !slices.Equal(r.Modes, c.modes) || len(r.Ask) != c.asks || (err == nil) != (len(c.modes) > 0) {
 				t.Errorf("modes %v, asks %q, %v; want %v and %d asks", r.Modes, r.Ask, err, c.modes, c.asks)

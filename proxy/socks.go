@@ -234,7 +234,7 @@ func (s *Server) resolve(ctx context.Context, host string, port uint16) ([]netip
 	var all []netip.Addr
 	if a, err := netip.ParseAddr(host); err == nil {
 		all = []netip.Addr{a}
-	} else if all, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
+	} else if all, err = s.cfg.lookup(ctx, "ip", host); err != nil {
 		return nil, socksHost
 	}
 	var list []netip.AddrPort

@@ -21,10 +21,10 @@ type stream struct {
 
 	in         []byte // unread bytes are in[r:w]
 	r, w, wipe int
-	peerPort   uint16
 
 	turns sync.Mutex // held while pion/turn handles a request
 	busy  bool       // it is held: of the goroutine that reads
+	asked request    // that pion/turn handles
 
 	mu     sync.Mutex
 	out    []byte // complete messages
@@ -99,7 +99,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		s.turns.Lock()
 		s.busy = true
-		s.peerPort = bindPort(t, b)
+		s.asked.begin(b)
 		return copy(p, b), nil
 	}
 }
@@ -201,7 +201,7 @@ func (s *stream) push(b []byte) {
 
 // Write queues an answer of the protocol.
 func (s *stream) Write(b []byte) (int, error) {
-	s.push(b)
+	s.push(s.srv.answer(&s.asked, b))
 	return len(b), nil
 }
 

@@ -86,22 +86,31 @@ func (d *door) connect(r *relay, from net.Addr) {
 	}
 }
 
+// asked is the request of a client that pion/turn handles now.
+func (d *door) asked(client net.Addr) *request {
+	if d.front != nil {
+		return &d.front.asked
+	}
+	if s := d.accept.stream(client); s != nil {
+		return &s.asked
+	}
+	return nil
+}
+
 // permitted decides about a permission or channel.
 func (d *door) permitted(client net.Addr, ip net.IP) bool {
 	a, ok := netip.AddrFromSlice(ip)
 	if !ok {
 		return false
 	}
-	port := uint16(0)
-	if d.front != nil {
-		port = d.front.peerPort
-	} else if s := d.accept.stream(client); s != nil {
-		port = s.peerPort
-	}
-	if port != 0 {
-		ok = d.srv.policy.Reaches(netip.AddrPortFrom(a, port))
+	q := d.asked(client)
+	if q != nil && q.peerPort != 0 {
+		ok = d.srv.policy.Reaches(netip.AddrPortFrom(a, q.peerPort))
 	} else {
 		ok = d.srv.policy.ReachesAddr(a)
+	}
+	if !ok && q != nil {
+		q.forbidden = true
 	}
 	if !ok {
 		d.srv.reg.refused("destination")

@@ -23,6 +23,7 @@ func (p *program) proxyCheckCommand() *cobra.Command {
 		ca       string
 		insecure bool
 		asJSON   bool
+		timeout  = durationValue{4 * time.Second}
 	)
 	c := &cobra.Command{
 		Use:   "check --server HOST[:PORT]",
@@ -65,7 +66,7 @@ The exit status is 0 if a call will work in some mode and 1 if in none.`,
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
 			defer cancel()
-			report, err := client.Check(ctx, server, conf, rows)
+			report, err := client.Check(ctx, client.CheckConfig{Server: server, TLS: conf, Rows: rows, Timeout: timeout.d})
 			if err != nil {
 				return err
 			}
@@ -85,6 +86,7 @@ The exit status is 0 if a call will work in some mode and 1 if in none.`,
 	flags.StringVar(&server, "server", "", "the proxy's `HOST` and port (required; default port 4000)")
 	flags.StringVar(&ca, "ca", "", "trust the certificates in the PEM `FILE`")
 	flags.BoolVar(&insecure, "insecure", false, "do not check TLS certificates; interception is not noticed then")
+	flags.Var(&timeout, "timeout", "how long a port may take to answer")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

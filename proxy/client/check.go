@@ -66,10 +66,23 @@ const lossyAt = 0.02
 // probes is how many datagrams measure a line.
 const probes = 50
 
-// Check tries every line of an allow-list from this machine. rows nil: the list is
-// asked for at the server, at its control port or at 443, and if it cannot be reached
-// the default ports of that host are tried.
-func Check(ctx context.Context, server string, conf *tls.Config, rows []proxy.Row) (*Report, error) {
+// CheckConfig says what to try.
+type CheckConfig struct {
+	Server string      // HOST or HOST:PORT
+	TLS    *tls.Config // nil for the system's roots
+	// Rows is the allow-list; nil: it is asked for at the server, at its control port
+	// or at 443, and if it cannot be reached the default ports of that host are tried.
+	Rows []proxy.Row
+	// Timeout is how long a port may take to answer; 0 for 4 seconds.
+	Timeout time.Duration
+}
+
+// Check tries every line of an allow-list from this machine.
+func Check(ctx context.Context, cfg CheckConfig) (*Report, error) {
+	server, conf, rows := cfg.Server, cfg.TLS, cfg.Rows
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 4 * time.Second
+	}
 	host, port, err := net.SplitHostPort(server)
 	if err != nil {
 		host, port = strings.Trim(server, "[]"), strconv.Itoa(DefaultControlPort)
@@ -103,7 +116,7 @@ func Check(ctx context.Context, server string, conf *tls.Config, rows []proxy.Ro
 		wg.Go(func() {
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			r.Rows[i] = checkRow(ctx, row, conf)
+			r.Rows[i] = checkRow(ctx, row, conf, cfg.Timeout)
 		})
 	}
 	wg.Wait()
@@ -144,7 +157,7 @@ func fetchRows(ctx context.Context, host, port string, conf *tls.Config) ([]prox
 }
 
 // checkRow tries all ports of a line.
-func checkRow(ctx context.Context, row proxy.Row, conf *tls.Config) CheckedRow {
+func checkRow(ctx context.Context, row proxy.Row, conf *tls.Config, timeout time.Duration) CheckedRow {
 	out := CheckedRow{Row: row}
 	type result struct {
 		port uint16
@@ -164,9 +177,9 @@ func checkRow(ctx context.Context, row proxy.Row, conf *tls.Config) CheckedRow {
 				began := time.Now()
 				var err error
 				if row.Protocol == "UDP" {
-					err = probeUDP(ctx, a)
+					err = probeUDP(ctx, a, timeout)
 				} else {
-					err = probeTCP(ctx, a, row.Purpose, conf)
+					err = probeTCP(ctx, a, row.Purpose, conf, timeout)
 				}
 				mu.Lock()
 				results = append(results, result{port: uint16(port), rtt: time.Since(began), err: err})
@@ -268,7 +281,7 @@ func isAnswer(b, request []byte) bool {
 }
 
 // probeUDP asks three times.
-func probeUDP(ctx context.Context, a netip.AddrPort) error {
+func probeUDP(ctx context.Context, a netip.AddrPort, timeout time.Duration) error {
 	c, err := (&net.Dialer{}).DialContext(ctx, "udp", a.String())
 	if err != nil {
 		return err
@@ -279,7 +292,7 @@ func probeUDP(ctx context.Context, a netip.AddrPort) error {
 		if _, err = c.Write(request); err != nil {
 			return err
 		}
-		c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		c.SetReadDeadline(time.Now().Add(min(timeout/3, time.Second)))
 		for {
 			var n int
 			if n, err = c.Read(buf); err != nil {
@@ -391,15 +404,15 @@ func (e *certificateError) Error() string {
 
 // probeTCP connects and lets the service say something of its own: that a port can be
 // connected to proves nothing where a firewall answers for everybody.
-func probeTCP(ctx context.Context, a netip.AddrPort, purpose string, conf *tls.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+func probeTCP(ctx context.Context, a netip.AddrPort, purpose string, conf *tls.Config, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.String())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(4 * time.Second))
+	c.SetDeadline(time.Now().Add(timeout))
 	if purpose == "messages" || strings.Contains(purpose, "TLS") {
 		return probeTLS(c, conf)
 	}
@@ -417,7 +430,7 @@ func probeTCP(ctx context.Context, a netip.AddrPort, purpose string, conf *tls.C
 		return err2
 	}
 	defer again.Close()
-	again.SetDeadline(time.Now().Add(4 * time.Second))
+	again.SetDeadline(time.Now().Add(timeout))
 	again.Write([]byte{5, 1, 2})
 	if n, err := io.ReadFull(again, buf[:2]); err != nil || n != 2 || buf[0] != 5 || buf[1] != 2 {
 		return errors.New("something answers, but not the proxy")

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/chanseal/chanseal/proxy"
 )
@@ -69,7 +70,7 @@ func TestCheckLossy(t *testing.T) {
 		low, high float64
 	}{{0, Reachable, 0, 0}, {5, Lossy, 0.15, 0.25}} {
 		a := lossyWay(t, udp, c.every)
-		row := checkRow(t.Context(), proxy.Row{Protocol: "UDP", Destination: a.Addr(), Ports: []proxy.Ports{proxy.Port(a.Port())}}, nil)
+		row := checkRow(t.Context(), proxy.Row{Protocol: "UDP", Destination: a.Addr(), Ports: []proxy.Ports{proxy.Port(a.Port())}}, nil, time.Second)
 		if row.Status != c.want || row.Loss < c.low || row.Loss > c.high || row.RTT <= 0 || row.MTU != 1500 {
 			t.Errorf("every %d lost: %+v", c.every, row)
 		}
@@ -93,7 +94,7 @@ func TestCheckIntercepted(t *testing.T) {
 		roots *x509.CertPool
 		want  Status
 	}{{trusted, Reachable}, {x509.NewCertPool(), Intercepted}} {
-		if got := checkRow(t.Context(), row, &tls.Config{RootCAs: c.roots, ServerName: "localhost"}); got.Status != c.want {
+		if got := checkRow(t.Context(), row, &tls.Config{RootCAs: c.roots, ServerName: "localhost"}, 5*time.Second); got.Status != c.want {
 			t.Errorf("%+v, want %s", got, c.want)
 		}
 	}

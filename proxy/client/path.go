@@ -191,7 +191,7 @@ func (d *Dialer) allocate(ctx context.Context, c candidate, found *proxy.Discove
 	case TCP:
 		var s net.Conn
 		if s, err = (&net.Dialer{}).DialContext(ctx, "tcp", p.relay); err == nil {
-			base = turn.NewSTUNConn(s)
+			base = proxy.Framed(s)
 		}
 	case TLS:
 		conf := d.tls("stun.turn")
@@ -200,7 +200,7 @@ func (d *Dialer) allocate(ctx context.Context, c candidate, found *proxy.Discove
 		}
 		var s net.Conn
 		if s, err = (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", p.relay); err == nil {
-			base = turn.NewSTUNConn(s)
+			base = proxy.Framed(s)
 		}
 	}
 	if err != nil {
