@@ -113,6 +113,10 @@ type Config struct {
 	// Direct reports whether the media network can be reached without the proxy; nil:
 	// it cannot. Automatic asks it first.
 	Direct func(context.Context, net.PacketConn) error
+	// Dial and Listen make the sockets, as net.Dialer's DialContext and net.ListenPacket
+	// do, which stand for nil: for an interface or a network stack of one's own.
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	Listen func(network, address string) (net.PacketConn, error)
 	// OnEvent is told what happens, in order; it must not block.
 	OnEvent func(Event)
 	// Step is between the transports that are tried; 0 for 300 ms.
@@ -144,6 +148,12 @@ func New(cfg Config) (*Dialer, error) {
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 15 * time.Second
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{}).DialContext
+	}
+	if cfg.Listen == nil {
+		cfg.Listen = net.ListenPacket
 	}
 	d := &Dialer{cfg: cfg, bad: map[string]time.Time{}}
 	if cfg.Mode == Off {
@@ -222,7 +232,7 @@ func (d *Dialer) ask(ctx context.Context, address string) (*proxy.Discovery, err
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+d.cfg.Card)
-	tr := &http.Transport{TLSClientConfig: d.tls("http/1.1"), DisableKeepAlives: true}
+	tr := &http.Transport{DialContext: d.cfg.Dial, TLSClientConfig: d.tls("http/1.1"), DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: tr}).Do(req)
 	if err != nil {
 		return nil, err
@@ -250,7 +260,7 @@ func (d *Dialer) ask(ctx context.Context, address string) (*proxy.Discovery, err
 func (d *Dialer) ListenPacket(ctx context.Context) (net.PacketConn, error) {
 	began := time.Now()
 	if d.cfg.Mode == Off || d.cfg.Mode == Automatic && d.cfg.Direct != nil {
-		c, err := net.ListenPacket("udp", ":0")
+		c, err := d.cfg.Listen("udp", ":0")
 		if err != nil || d.cfg.Mode == Off {
 			return c, err
 		}
@@ -291,14 +301,14 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 			direct, cancel = context.WithTimeout(ctx, 3*time.Second)
 			defer cancel()
 		}
-		c, err := (&net.Dialer{}).DialContext(direct, network, address)
+		c, err := d.cfg.Dial(direct, network, address)
 		if err == nil || d.cfg.Mode == Off {
 			return c, err
 		}
 		d.event(Event{Kind: FallingBack, Transport: Direct, Elapsed: time.Since(began), Err: err})
 	}
 	connect := func(server, user, password string) (net.Conn, error) {
-		c, _, err := socks(ctx, server, user, password, socksConnect, address)
+		c, _, err := d.socks(ctx, server, user, password, socksConnect, address)
 		if err == nil {
 			d.event(Event{Kind: Connected, Transport: SOCKS5, Elapsed: time.Since(began)})
 		}

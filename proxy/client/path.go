@@ -187,10 +187,10 @@ func (d *Dialer) allocate(ctx context.Context, c candidate, found *proxy.Discove
 		if strings.Contains(c.host, ":") {
 			network = "udp6"
 		}
-		base, err = net.ListenPacket(network, ":0")
+		base, err = d.cfg.Listen(network, ":0")
 	case TCP:
 		var s net.Conn
-		if s, err = (&net.Dialer{}).DialContext(ctx, "tcp", p.relay); err == nil {
+		if s, err = d.cfg.Dial(ctx, "tcp", p.relay); err == nil {
 			base = proxy.Framed(s)
 		}
 	case TLS:
@@ -198,10 +198,19 @@ func (d *Dialer) allocate(ctx context.Context, c candidate, found *proxy.Discove
 		if conf.ServerName == "" && d.cfg.Type == Domain && len(d.servers.Hosts) == 1 {
 			conf.ServerName = d.servers.Hosts[0] // relays are known by address, their certificates by name
 		}
-		var s net.Conn
-		if s, err = (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", p.relay); err == nil {
-			base = proxy.Framed(s)
+		if conf.ServerName == "" {
+			conf.ServerName = c.host
 		}
+		var raw net.Conn
+		if raw, err = d.cfg.Dial(ctx, "tcp", p.relay); err != nil {
+			break
+		}
+		s := tls.Client(raw, conf)
+		if err = s.HandshakeContext(ctx); err != nil {
+			raw.Close()
+			break
+		}
+		base = proxy.Framed(s)
 	}
 	if err != nil {
 		return nil, err

@@ -24,12 +24,12 @@ var socksReplies = [...]string{"done", "general failure", "not allowed", "networ
 
 // socks connects to a SOCKS5 server and makes a request. It returns the connection and
 // the address that the server bound.
-func socks(ctx context.Context, server, user, password string, command byte, address string) (net.Conn, netip.AddrPort, error) {
+func (d *Dialer) socks(ctx context.Context, server, user, password string, command byte, address string) (net.Conn, netip.AddrPort, error) {
 	var none netip.AddrPort
 	if len(user) > 255 || len(password) > 255 {
 		return nil, none, errors.New("proxy/client: SOCKS5 has no room for a user or password of more than 255 bytes; use proxy type 1 or 2, where discovery gives a short one")
 	}
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", server)
+	c, err := d.cfg.Dial(ctx, "tcp", server)
 	if err != nil {
 		return nil, none, err
 	}
@@ -117,13 +117,13 @@ var errShort = errors.New("it does not answer as one")
 
 // association is a PacketConn by UDP ASSOCIATE.
 type association struct {
-	*net.UDPConn
+	net.Conn
 	control net.Conn
 }
 
 // associate opens one; it lasts as long as its connection.
 func (d *Dialer) associate(ctx context.Context, server, user, password string) (net.PacketConn, error) {
-	c, bound, err := socks(ctx, server, user, password, socksAssociate, "0.0.0.0:0")
+	c, bound, err := d.socks(ctx, server, user, password, socksAssociate, "0.0.0.0:0")
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (d *Dialer) associate(ctx context.Context, server, user, password string) (
 		remote, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 		bound = netip.AddrPortFrom(remote.Addr(), bound.Port())
 	}
-	u, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(bound))
+	u, err := d.cfg.Dial(ctx, "udp", bound.String())
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -147,7 +147,7 @@ func (d *Dialer) associate(ctx context.Context, server, user, password string) (
 
 func (a *association) Close() error {
 	a.control.Close()
-	return a.UDPConn.Close()
+	return a.Conn.Close()
 }
 
 func (a *association) WriteTo(p []byte, to net.Addr) (int, error) {
@@ -163,7 +163,7 @@ func (a *association) WriteTo(p []byte, to net.Addr) (int, error) {
 		b = append(b, ip.AsSlice()...)
 	}
 	b = append(binary.BigEndian.AppendUint16(b, ap.Port()), p...)
-	if _, err := a.UDPConn.Write(b); err != nil {
+	if _, err := a.Conn.Write(b); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -172,7 +172,7 @@ func (a *association) WriteTo(p []byte, to net.Addr) (int, error) {
 func (a *association) ReadFrom(p []byte) (int, net.Addr, error) {
 	b := make([]byte, len(p)+22)
 	for {
-		n, err := a.UDPConn.Read(b)
+		n, err := a.Conn.Read(b)
 		if err != nil {
 			return 0, nil, err
 		}
