@@ -55,6 +55,9 @@ func (f *cloudFlags) dialer(p *program, c *cobra.Command) (*client.Dialer, error
 		OnEvent: func(e client.Event) {
 			p.notef("cloud proxy: %s, %s, after %s", e.Kind, e.Transport, e.Elapsed.Round(time.Millisecond))
 		}}
+	if p.wall != nil {
+		cfg.Dial, cfg.Listen = p.wall.Dial, p.wall.Listen
+	}
 	if f.card != "" {
 		key, err := os.ReadFile(f.card)
 		if err != nil {

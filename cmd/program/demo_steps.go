@@ -96,7 +96,7 @@ func (d *demo) atEpoch(want uint64) error {
 }
 
 func (d *demo) sealClip() error {
-	if err := os.WriteFile(d.path("talk.webm"), demoClip, 0o600); err != nil {
+	if err := os.WriteFile(d.path("talk.webm"), []byte(demoClip), 0o600); err != nil {
 		return err
 	}
 	return d.show(exitDone, "seal", "--channel", "stage", "./talk.webm")
@@ -111,7 +111,7 @@ func (d *demo) lookFromOutside() error {
 		return err
 	}
 	secrets := d.clip.secrets()
-	if n := found(secrets, demoClip); n != len(secrets) { // else the search proves nothing
+	if n := found(secrets, []byte(demoClip)); n != len(secrets) { // else the search proves nothing
 		return fmt.Errorf("of %d strings only %d are in the clear recording", len(secrets), n)
 	}
 	if n := found(secrets, sealed); n != 0 {

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -14,7 +13,7 @@ func TestDemoClip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(demoClip, want) {
+	if demoClip != string(want) {
 		t.Error("demo/talk.webm is not testdata/media/demo.webm: copy it")
 	}
 }
@@ -50,7 +49,7 @@ func TestDemoNotices(t *testing.T) {
 		}, "differs from what was sealed"},
 		{"the other channel opens it", 1, func(d *demo) demoStep {
 			return demoStep{"spoil", func(d *demo) error {
-				if err := os.WriteFile(d.path("talk.webm"), demoClip, 0o600); err != nil {
+				if err := os.WriteFile(d.path("talk.webm"), []byte(demoClip), 0o600); err != nil {
 					return err
 				}
 				code, _, _ := d.command("seal", "--channel", "backstage", "./talk.webm")

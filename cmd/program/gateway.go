@@ -324,6 +324,13 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		if opts.To.Addr().Is4() {
 			network = "udp4"
 		}
+		if p.wall != nil {
+			c, err := p.wall.Listen(network, ":0")
+			if err == nil {
+				made = append(made, c)
+			}
+			return c, err
+		}
 		c, err := net.ListenUDP(network, nil)
 		if err != nil {
 			return nil, err

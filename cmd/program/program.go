@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chanseal/chanseal/cipher"
+	"github.com/chanseal/chanseal/cmd/program/onecall"
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/proxy/client"
 )
@@ -49,7 +50,8 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	custom         []*cipher.Suite
-	home           string // the ring's directory if none is named; "": the user's
+	home           string        // the ring's directory if none is named; "": the user's
+	wall           *onecall.Wall // what a gateway's packets pass on their way out; nil for none
 
 	// The flags that every command has.
 	quiet          bool

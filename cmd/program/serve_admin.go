@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -236,7 +237,11 @@ func serverRefuses(r *client.Refused, status string) error {
 	if r.Problem.Reason == "" {
 		return fmt.Errorf("the server answers %s", status)
 	}
-	f := &failure{err: fmt.Errorf("the server refuses: %s (%s)", r.Title, r.Problem.Reason)}
+	reason := r.Problem.Reason
+	if r.Code != 0 { // what the vendor's SDKs report
+		reason += ", " + strconv.Itoa(r.Code)
+	}
+	f := &failure{err: fmt.Errorf("the server refuses: %s (%s)", r.Title, reason)}
 	if r.Detail != "" {
 		f.hints = []string{r.Detail}
 	}
