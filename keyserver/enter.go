@@ -153,12 +153,12 @@ func (v *visit) draw(m *member) {
 	v.resumeToken, m.resume = v.s.state.resumeToken(m.leaving.seat)
 }
 
-// settle makes the member known under their tokens. If the gate put them out meanwhile,
-// so does this.
+// settle makes the member known under their tokens. What the gate said of them meanwhile
+// is done now.
 func (v *visit) settle(m *member) {
 	s := v.s
 	s.mu.Lock()
-	why, out := s.early[m.passID]
+	was := s.early[m.passID]
 	delete(s.early, m.passID)
 	s.passes[m.passID] = m
 	s.tokens[m.token], s.resumes[m.resume] = m, m
@@ -168,8 +168,11 @@ func (v *visit) settle(m *member) {
 	m.seen()
 	m.wait(s.cfg.ResumeFor)
 	m.mu.Unlock()
-	if out {
-		s.end(m, why.String(), true)
+	if was.warn != 0 {
+		m.warn(was.warn)
+	}
+	if was.out {
+		s.end(m, was.why.String(), true)
 	}
 }
 

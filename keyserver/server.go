@@ -106,8 +106,8 @@ type Server struct {
 	hubs     map[string]*hub // by the channel's name
 	tokens   map[tokenHash]*member
 	resumes  map[tokenHash]*member
-	passes   map[uint64]*member           // by the pass's ID
-	early    map[uint64]channelkey.Reason // put out before they were in passes
+	passes   map[uint64]*member // by the pass's ID
+	early    map[uint64]early   // of who was not in passes yet
 	watching watchers
 
 	state    *state // nil: not shared
@@ -127,7 +127,7 @@ func New(cfg Config) (*Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{cfg: cfg, log: cfg.Logger, clock: clock.New(cfg.Now), ctx: ctx, cancel: cancel, draining: make(chan struct{}), began: time.Now(),
 		hubs: map[string]*hub{}, tokens: map[tokenHash]*member{}, resumes: map[tokenHash]*member{},
-		passes: map[uint64]*member{}, early: map[uint64]channelkey.Reason{}}
+		passes: map[uint64]*member{}, early: map[uint64]early{}}
 	s.entries.wake = make(chan struct{}, 1)
 	s.byAddr.rate, s.byCard.rate = cfg.Limits.AddressRate, cfg.Limits.CardRate
 	s.mux = s.routes()
@@ -213,10 +213,7 @@ func (s *Server) follow(events <-chan channelkey.Event) {
 			case e.Kind == channelkey.PutOut:
 				s.putOut(e)
 			case e.Kind == channelkey.WillExpire:
-				s.mu.RLock()
-				m := s.passes[e.Pass.ID]
-				s.mu.RUnlock()
-				if m != nil {
+				if m := s.passOf(e); m != nil {
 					m.warn(e.Pass.End)
 				}
 			}
@@ -224,19 +221,37 @@ func (s *Server) follow(events <-chan channelkey.Event) {
 	}
 }
 
-func (s *Server) putOut(e channelkey.Event) {
+// early is what the Gate said of somebody who is on their way in, or was never let in.
+type early struct {
+	out  bool
+	why  channelkey.Reason // of out
+	warn int64             // the end of service that is near; 0 for none
+}
+
+// passOf returns whom an event is about. Of who is not known yet it is kept for a while.
+func (s *Server) passOf(e channelkey.Event) *member {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	m := s.passes[e.Pass.ID]
-	if m == nil { // it is on its way in, or was never let in
-		s.early[e.Pass.ID] = e.Reason
+	if m == nil {
+		was := s.early[e.Pass.ID]
+		if e.Kind == channelkey.PutOut {
+			was.out, was.why = true, e.Reason
+		} else {
+			was.warn = e.Pass.End
+		}
+		s.early[e.Pass.ID] = was
 		time.AfterFunc(tellWhyFor, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			delete(s.early, e.Pass.ID)
 		})
 	}
-	s.mu.Unlock()
-	if m != nil {
+	return m
+}
+
+func (s *Server) putOut(e channelkey.Event) {
+	if m := s.passOf(e); m != nil {
 		s.end(m, e.Reason.String(), true)
 	}
 }

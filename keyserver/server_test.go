@@ -462,3 +462,25 @@ func TestAuditFails(t *testing.T) {
 		}
 	})
 }
+
+// TestEndIsNear: whoever enters with less than half a minute of service left is told of
+// its end, too, however soon the Gate says so.
+func TestEndIsNear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		for uid := range uint32(50) {
+			m := r.enter(r.card(uid+1, 0, 20*time.Second), api.EnterRequest{UID: fmt.Sprint(uid + 1)})
+			w := r.watch(m.Token.Reveal(), "")
+			e := <-w.events
+			for e.name == "keys" {
+				e = <-w.events
+			}
+			if e.name != "will-expire" {
+				t.Fatalf("uid %d: %s, want will-expire", uid+1, e.name)
+			}
+			if x := decode[api.Expiry](t, []byte(e.data)); x.ServiceEnd != m.ServiceEnd {
+				t.Fatalf("told of %d, want %d", x.ServiceEnd, m.ServiceEnd)
+			}
+		}
+	})
+}
