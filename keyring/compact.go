@@ -15,7 +15,7 @@ import (
 //	short KID = sender(16 bits) ‖ epoch mod 2^4
 //
 // which is 1 byte for sender numbers below 16, 2 below 4096 and 3 for the others.
-// Some frames, the announcements, carry the full KID, and so tell the instance that a
+// Longer frames, and some others, the announcements, carry the full KID, and so tell the instance that a
 // Receiver needs to derive the key of the short one. An announcement is an ordinary
 // frame: it authenticates, or changes nothing, and its replay is refused.
 //
@@ -100,12 +100,27 @@ func (a *announcer) due() bool {
 	return true
 }
 
-// pick returns the key for the next frame.
-func (c *sealing) pick() *cipher.SealKey {
-	if c.compact == nil || c.compact.due() {
+// compactMost is the longest frame in bytes that is worth a short KID. With longer ones
+// the full KID costs next to nothing, and each opens by itself, whatever was lost.
+const compactMost = 512
+
+// pick returns the key for the next frame, of n bytes.
+func (c *sealing) pick(n int) *cipher.SealKey {
+	if c.compact == nil || n > compactMost || c.compact.due() {
 		return c.key
 	}
 	return c.compact.short
+}
+
+// pickBatch returns the key for several frames.
+func (c *sealing) pickBatch(frames []cipher.Frame) *cipher.SealKey {
+	n := 0
+	if c.compact != nil {
+		for i := range frames {
+			n = max(n, len(frames[i].Src))
+		}
+	}
+	return c.pick(n)
 }
 
 // left is how many frames the keys can still seal.

@@ -205,6 +205,41 @@ func TestCompactBurst(t *testing.T) {
 	})
 }
 
+// TestCompactLong: a long frame carries the full KID, by whatever way it is sealed, and so
+// opens without any other.
+func TestCompactLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, ch := stage(t, keyring.ChannelOptions{})
+		s := compact(t, ch, 7, nil)
+		seal(t, s, "the first announces")
+		ways := map[string]func(frame []byte) []byte{
+			"Seal": func(frame []byte) []byte { return must(s.Seal(nil, frame, nil))(t) },
+			"SealInPlace": func(frame []byte) []byte {
+				buf := make([]byte, 17+len(frame)+64)
+				copy(buf[17:], frame)
+				return must(s.SealInPlace(buf, 17, len(frame), nil))(t)
+			},
+			"SealBatch": func(frame []byte) []byte {
+				frames := []cipher.Frame{{Src: []byte("short")}, {Src: frame}}
+				if failed := s.SealBatch(frames); failed != 0 {
+					t.Fatal(frames[0].Err, frames[1].Err)
+				}
+				return frames[1].Dst
+			},
+		}
+		for way, sealed := range ways {
+			if kid := kidOf(t, sealed(make([]byte, 512))); kid != s.Origin().ShortKID() {
+				t.Errorf("%s: 512 bytes have the KID %x", way, kid)
+			}
+			long := sealed(make([]byte, 513))
+			if kid := kidOf(t, long); kid != s.Origin().KID() {
+				t.Errorf("%s: 513 bytes have the KID %x", way, kid)
+			}
+			opens(t, receiver(t, ch, keyring.ReceiverOptions{}), long, string(make([]byte, 513)))
+		}
+	})
+}
+
 // TestCompactForged: announcements that are replayed or forged change nothing, in
 // whatever order they come.
 func TestCompactForged(t *testing.T) {

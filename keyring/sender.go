@@ -19,10 +19,10 @@ type SenderOptions struct {
 	// Suite seals instead of the channel's own; nil is the channel's. The
 	// suite's number is bound into the key: a Receiver must be told of it, too.
 	Suite *cipher.Suite
-	// Compact has most frames carry a key ID of 1 to 3 bytes instead of 8; those in
-	// between, [AnnounceEvery] at the latest, let Receivers learn which key it names.
-	// It is for live media: who lost those frames can open the others only from the
-	// next one on.
+	// Compact has most frames of up to 512 bytes carry a key ID of 1 to 3 bytes instead
+	// of 8; those in between, [AnnounceEvery] at the latest, and longer ones let Receivers
+	// learn which key it names. It is for live voice: who lost those frames can open the
+	// others only from the next one on.
 	Compact bool
 }
 
@@ -202,7 +202,7 @@ func (s *Sender) Seal(dst, frame, aad []byte) ([]byte, error) {
 		if c == nil {
 			return dst, s.reason()
 		}
-		out, err := c.pick().Seal(dst, frame, aad)
+		out, err := c.pick(len(frame)).Seal(dst, frame, aad)
 		if s.again(c, err) {
 			continue
 		}
@@ -218,7 +218,7 @@ func (s *Sender) SealInPlace(buf []byte, off, n int, aad []byte) ([]byte, error)
 		if c == nil {
 			return nil, s.reason()
 		}
-		out, err := c.pick().SealInPlace(buf, off, n, aad)
+		out, err := c.pick(n).SealInPlace(buf, off, n, aad)
 		if s.again(c, err) {
 			continue
 		}
@@ -236,7 +236,7 @@ func (s *Sender) SealBatch(frames []cipher.Frame) (failed int) {
 			}
 			return len(frames)
 		}
-		failed = c.pick().SealBatch(frames)
+		failed = c.pickBatch(frames).SealBatch(frames)
 		var err error // a key that was retired fails the whole batch
 		if failed > 0 {
 			err = frames[len(frames)-1].Err

@@ -20,8 +20,9 @@ type Limits struct {
 const MaxAge = 10 * time.Second
 
 const (
-	minSlots   = 64
-	maxPackets = 1 << 15
+	minSlots       = 64
+	defaultPackets = 1 << 11
+	maxPackets     = 1 << 15
 	// untrusted is how many streams that never authenticated anything are kept, and
 	// the share of the bytes that they may have.
 	untrusted      = 64
@@ -34,7 +35,7 @@ func (l Limits) withDefaults() Limits {
 			*v = d
 		}
 	}
-	def(&l.Packets, 2048)
+	def(&l.Packets, defaultPackets)
 	def(&l.Bytes, 16<<20)
 	def(&l.Streams, 1024)
 	def(&l.Held, 1024)

@@ -127,6 +127,41 @@ func TestLossyNetwork(t *testing.T) {
 	})
 }
 
+// TestLongUnit: the longest unit comes out, whatever the order of its packets within what
+// networks do; a longer one does not leave.
+func TestLongUnit(t *testing.T) {
+	const longest = 1920 * (1200 - 13)
+	sealed := make([]byte, longest+1)
+	for i := range sealed {
+		sealed[i] = byte(i / 7)
+	}
+	p := packetizer(t, 5, 65000, 0)
+	if err := p.Packetize(sealed, 1, true, 0, func([]byte) error { return nil }); err != rtpseal.ErrTooLong {
+		t.Fatalf("a unit of %d bytes: %v", len(sealed), err)
+	}
+	sealed = sealed[:longest]
+	d := rtpseal.NewDepacketizer(rtpseal.Limits{}, func(d rtpseal.Drop) { t.Errorf("dropped: %+v", d) })
+	for range 2 {
+		pkts := packets(t, p, sealed, 2, true, 0)
+		rnd := rand.New(rand.NewPCG(1, 2))
+		for i := 0; i < len(pkts); i += 64 {
+			some := pkts[i:min(i+64, len(pkts))]
+			rnd.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+		}
+		var got []byte
+		for _, pkt := range pkts {
+			if u, err := d.Push(pkt, epoch); err != nil {
+				t.Fatal(err)
+			} else if u != nil {
+				got = bytes.Clone(u.Sealed)
+			}
+		}
+		if !bytes.Equal(got, sealed) || d.Kept() != 0 {
+			t.Fatalf("%d bytes came out, %d are kept", len(got), d.Kept())
+		}
+	}
+}
+
 // TestRuns: what does not fit together is not put together.
 func TestRuns(t *testing.T) {
 	mk := func(seq uint16, ts uint32, pt uint8, d rtpseal.Descriptor, body string) []byte {

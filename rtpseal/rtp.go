@@ -17,7 +17,9 @@ var (
 
 const (
 	headerMin = 12 // bytes of an RTP header without CSRCs and extension
-	maxSplit  = 1 << 11
+	// maxSplit is how many packets a unit may have: what a Depacketizer keeps of a stream by
+	// default, less some that come early or late.
+	maxSplit = defaultPackets - 128
 )
 
 // Header is what an RTP header says, as far as it matters here.

@@ -100,7 +100,7 @@ func (s *Sealing) pieces(h Header, head []byte, out *Packets) error {
 	if rest := len(s.scratch) - room; rest > 0 {
 		n += (rest + later - 1) / later
 	}
-	if n > maxSplit/2 {
+	if n > maxSplit {
 		return ErrTooLong
 	}
 	// All pieces have one size, the last by padding of a few bytes (RFC 3550, Section

@@ -112,7 +112,7 @@ Whole frames (T=0) need --per-frame CODEC, to become packets of that codec.`
 	f.StringVar(&o.common.To, "to", "", "send them to `ADDRESS`")
 	if seal {
 		f.Uint16Var(&o.sender, "sender", 0, "the sender's `NUMBER`, 0 to 65535, which is in clear")
-		f.BoolVar(&o.fullKID, "full-kid", false, "have every packet carry the full key ID: 6 bytes more, and nobody waits for an announcement")
+		f.BoolVar(&o.fullKID, "full-kid", false, "have short packets, too, carry the full key ID: 6 bytes more, and nobody waits for an announcement")
 		f.StringVar(&o.common.PerFrame, "per-frame", "", "seal whole frames of `CODEC`: opus, vp8, vp9, h264, h265 or av1")
 	} else {
 		f.StringVar(&o.common.PerFrame, "per-frame", "", "make packets of `CODEC` of whole frames: opus, vp8, vp9, h264, h265 or av1")
