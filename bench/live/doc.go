@@ -3,10 +3,15 @@
 // socat. Everything runs on loopback, each forwarder in a process of its own on one core,
 // load generator and sink on another:
 //
-//	go test -run '^$' -bench . ./bench/live
+//	go test -run '^$' -bench . -benchtime 1x ./bench/live
 //
-// packets/s is what one core forwards: packets by the CPU time of the forwarder's
-// process. p50-us and p99-us are latencies from the send call to the sink at half of the
-// rate that the forwarder reached, and direct is the same without a forwarder: what a
-// gateway adds is the difference.
+// The forwarders run side by side and are measured in turn, five rounds (-rounds), and
+// medians are given. packets/s is what one core forwards: packets by the CPU time of the
+// forwarder's process. p50-us, p99-us and p99.9-us are latencies at half of the rate that
+// the forwarder reached, from the send call until the kernel has the packet at the sink's
+// socket (SO_TIMESTAMPNS): when the sink gets to read it is not the forwarder's doing.
+// direct is the same without a forwarder: what a gateway adds is the difference.
+//
+// -only picks forwarders. On a machine that others use, too, -fifo gives forwarders
+// real-time priority (root): otherwise the figures are those of the others' time slices.
 package live
