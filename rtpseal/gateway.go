@@ -300,6 +300,7 @@ func (g *Gateway) backward(to *link, peer *atomic.Pointer[netip.AddrPort]) func(
 // remember keeps the address that the last packet came from.
 func remember(p *atomic.Pointer[netip.AddrPort], from netip.AddrPort) {
 	if old := p.Load(); from.IsValid() && (old == nil || *old != from) {
-		p.Store(&from)
+		now := from // not from itself: that would be allocated at every call
+		p.Store(&now)
 	}
 }
