@@ -1,5 +1,7 @@
 package cipher
 
+import "runtime"
+
 // SealBatch seals each frame's Src under its AAD, appends the result to its Dst, and
 // sets its Err. The frames get consecutive counters from one reservation. It returns
 // how many failed. No element's Dst room may overlap another's Dst room, Src or AAD:
@@ -18,15 +20,19 @@ func (k *SealKey) SealBatch(frames []Frame) (failed int) {
 		return k.sealSingly(frames)
 	}
 	// The last counter has the longest header.
-	apart := apartInOrder(frames, k.header.len(first+uint64(len(frames)-1))+k.suite.overhead)
-	if !apart {
+	shape := shapeOf(frames, k.header.len(first+uint64(len(frames)-1))+k.suite.overhead)
+	if !shape.apart {
 		checkBatch(frames, func(i int) (least, most int) {
 			n := k.header.len(first+uint64(i)) + len(frames[i].Src) + k.suite.overhead
 			return n, n
 		})
 	}
+	if box.gcm != nil && k.sealShort(box.gcm, frames, first, shape) {
+		runtime.KeepAlive(box)
+		return 0
+	}
 	if box.runs() {
-		return k.sealRuns(box, frames, first, apart)
+		return k.sealRuns(box, frames, first, shape.apart)
 	}
 	for i := range frames {
 		f := &frames[i]
@@ -78,8 +84,8 @@ func (k *OpenKey) OpenBatch(frames []Frame) (failed int) {
 		return 0
 	}
 	// No header has less than one byte.
-	apart := !k.suite.variable && apartInOrder(frames, -1-k.suite.overhead)
-	if !apart {
+	shape := shapeOf(frames, -1-k.suite.overhead)
+	if shape.apart = shape.apart && !k.suite.variable; !shape.apart {
 		checkBatch(frames, func(i int) (least, most int) {
 			if _, size, err := ParseHeader(frames[i].Src); err == nil {
 				most = max(0, k.room(len(frames[i].Src)-size))
@@ -88,7 +94,7 @@ func (k *OpenKey) OpenBatch(frames []Frame) (failed int) {
 		})
 	}
 	if box := k.box.Load(); box != nil && box.runs() {
-		return k.openRuns(frames, apart)
+		return k.openRuns(frames, shape)
 	}
 	for i := range frames {
 		f := &frames[i]
@@ -108,27 +114,39 @@ func failAll(frames []Frame, err error) int {
 
 const batchOverlapMessage = "cipher: the Dst of a batch element overlaps another element"
 
-// apartInOrder reports whether every Dst has room for extra bytes more than its Src has,
-// the rooms follow each other in memory, and all that is read, Src and AAD by
-// themselves, lies on one side of them. Then no frame meets another one, nor itself, and
-// nothing is allocated. It is how batches come in practice; false means only: look closer.
-func apartInOrder(frames []Frame, extra int) bool {
-	var rooms, srcs, aads reach
+// shape is what is known of a batch by looking at its frames once.
+type shape struct {
+	// apart: every Dst has room, the rooms follow each other in memory, and all that
+	// is read, Src and AAD by themselves, lies on one side of them. Then no frame meets another
+	// one, nor itself, and nothing is allocated. It is how batches come in practice;
+	// false means only: look closer, and what follows was not looked at.
+	apart       bool
+	least, most int // bytes of a Src
+	aad         int // most bytes of an AAD
+}
+
+// shapeOf looks at a batch whose every Dst must have room for extra bytes more than its Src
+// has.
+func shapeOf(frames []Frame, extra int) (s shape) {
+	// What has no bytes is taken for where its address says, of nil for 0: it can only make
+	// the outcome false.
+	rooms, srcs, aads := reach{}, reach{begin: ^uintptr(0)}, reach{begin: ^uintptr(0)}
+	s.least = len(frames[0].Src)
+	rooms.begin = start(frames[0].Dst) + uintptr(len(frames[0].Dst))
 	for i := range frames {
 		f := &frames[i]
-		n := len(f.Src) + extra
+		n, aad := len(f.Src), len(f.AAD)
 		at := start(f.Dst) + uintptr(len(f.Dst))
-		if n < 0 || cap(f.Dst)-len(f.Dst) < n || at < rooms.end {
-			return false
+		if cap(f.Dst)-len(f.Dst) < n+extra || at < rooms.end {
+			return shape{}
 		}
-		if i == 0 {
-			rooms.begin = at
-		}
-		rooms.end = at + uintptr(n)
-		srcs.add(f.Src)
-		aads.add(f.AAD)
+		rooms.end = at + uintptr(n+extra)
+		srcs.begin, srcs.end = min(srcs.begin, start(f.Src)), max(srcs.end, start(f.Src)+uintptr(n))
+		aads.begin, aads.end = min(aads.begin, start(f.AAD)), max(aads.end, start(f.AAD)+uintptr(aad))
+		s.least, s.most, s.aad = min(s.least, n), max(s.most, n), max(s.aad, aad)
 	}
-	return rooms.apart(srcs) && rooms.apart(aads)
+	s.apart = s.least+extra >= 0 && rooms.apart(srcs) && rooms.apart(aads)
+	return s
 }
 
 // apart reports whether r and other share no byte.

@@ -47,8 +47,12 @@ func (f *Frame) failed() int {
 // openRuns opens frames in runs. Those of a run are opened side by side, and then let
 // through the replay window one after the other: what an earlier one changes is seen
 // by a later one, as if each had been opened by itself.
-func (k *OpenKey) openRuns(frames []Frame, apart bool) (failed int) {
+func (k *OpenKey) openRuns(frames []Frame, shape shape) (failed int) {
 	for len(frames) > 0 {
+		if done, bad := k.openShort(frames, shape); done > 0 {
+			frames, failed = frames[done:], failed+bad
+			continue
+		}
 		n := 0
 		for n < min(len(frames), runFrames) && frames[n].fits() && !k.unpackable(frames[n].Src) {
 			n++
@@ -69,9 +73,9 @@ func (k *OpenKey) openRuns(frames []Frame, apart bool) (failed int) {
 				failed += run[i].failed()
 			}
 		case box.gcm != nil:
-			failed += k.openRunGCM(run, apart)
+			failed += k.openRunGCM(run, shape.apart)
 		default:
-			failed += k.openRunCTR(run, apart)
+			failed += k.openRunCTR(run, shape.apart)
 		}
 		// Or Retire in the middle of a run would have the finalizer wipe what it uses.
 		runtime.KeepAlive(box)

@@ -31,6 +31,7 @@ func main() {
 	}{
 		{"setup_amd64.s", setupFile},
 		{"gcm512_amd64.s", gcm512File},
+		{"run512_amd64.s", runFile},
 		{"gcm256_amd64.s", gcm256File},
 		{"ctr512_amd64.s", ctr512File},
 		{"xts512_amd64.s", xts512File},

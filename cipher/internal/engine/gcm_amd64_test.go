@@ -113,6 +113,32 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				}
 			}
 		}
+		for v := 1; v <= runVectorsMost; v++ {
+			for count := 1; count <= RunMost; count++ {
+				var run GCMRun
+				n := 64*v - 16
+				if run.Salt[0] = 3; !run.Init(&GCM{asm: k}, 7, n, n, len(aad)) {
+					t.Fatal("no kernel for runs")
+				}
+				frames := make([]RunFrame, count)
+				for i := range frames {
+					frames[i].Dst, frames[i].Src, frames[i].AAD = make([]byte, 0, 300), buf[:n], aad
+				}
+				run.Seal(frames)
+				check("seal of a run")
+				for i := range frames {
+					frames[i].Src, frames[i].Dst = frames[i].Dst[:7+n+TagSize], make([]byte, 0, n)
+				}
+				if !run.Open(frames) {
+					t.Fatal("a run does not open")
+				}
+				check("open of a run")
+				if frames[0].Src[9] ^= 1; run.Open(frames) {
+					t.Fatal("a run opens with a changed frame")
+				}
+				check("refusal of a run")
+			}
+		}
 		sealBody(k, &buf[0], &buf[0], 8192, 1, 2, &st)
 		check("sealBody")
 		openBody(k, &buf[0], &buf[0], 8192, 1, 2, &st)

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"os"
 	"syscall"
 	"testing"
@@ -117,6 +118,57 @@ func TestGCMBatchAtPageEdges(t *testing.T) {
 						if !frames[i].OK || !bytes.Equal(frames[i].Dst, texts[i]) {
 							t.Fatalf("AES-%d, %d bytes, frame %d of %d, at end %v: opened %v", 8*size, n, i, count, end, frames[i].OK)
 						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestGCMRunAtPageEdges has a frame of each length of the kernels for runs against
+// absent pages, among others of every number, with all its parts at both ends.
+func TestGCMRunAtPageEdges(t *testing.T) {
+	src, dst, extra := newFence(t, 300), newFence(t, 300), newFence(t, 64)
+	eachRunKey(t, func(t *testing.T, c *runCase, r *rand.ChaCha8) {
+		const headLen, size = 6, 2
+		c.headLen, c.head = headLen, [2]uint64{0x01020304}
+		for n := range 64*runVectorsMost - 15 {
+			count, at := 1+n%4, n%(1+n%4)
+			for _, end := range []bool{false, true} {
+				var run GCMRun
+				run.Head, run.Salt = c.head, c.salt
+				if !run.Init(&c.g, headLen, n, n, runHeadMost-headLen) {
+					continue
+				}
+				frames, texts := make([]RunFrame, count), make([][]byte, count)
+				var sealed []byte
+				for i := range frames {
+					f := &frames[i]
+					f.Src, f.AAD, f.Dst = make([]byte, n), fill(r, i), make([]byte, 0, headLen+n+TagSize)
+					if i == at {
+						f.Src, f.AAD, f.Dst = src.slice(n, end), extra.slice(n%(runHeadMost-headLen+1), end), dst.slice(headLen+n+TagSize, end)[:0]
+					}
+					r.Read(f.Src)
+					r.Read(f.AAD)
+					run.Ctr[i] = 40000 + uint64(i)
+					texts[i] = bytes.Clone(f.Src)
+				}
+				run.Seal(frames)
+				for i := range frames {
+					f := &frames[i]
+					sealed = f.Dst[:headLen+n+TagSize]
+					if !bytes.Equal(sealed, c.seal(texts[i], f.AAD, run.Ctr[i], size)) {
+						t.Fatalf("%d bytes, frame %d of %d, at end %v: sealed text differs", n, i, count, end)
+					}
+					f.Src, f.Dst = sealed, f.Src[:0]
+					clear(f.Dst[:n])
+				}
+				if !run.Open(frames) {
+					t.Fatalf("%d bytes, %d frames, at end %v: refused", n, count, end)
+				}
+				for i := range frames {
+					if !bytes.Equal(frames[i].Dst[:n], texts[i]) {
+						t.Fatalf("%d bytes, frame %d of %d, at end %v: opened text differs", n, i, count, end)
 					}
 				}
 			}

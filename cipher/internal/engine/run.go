@@ -1,0 +1,43 @@
+package engine
+
+// RunFrame has the fields of package cipher's Frame, in their order: its memory is what
+// the kernels for runs read.
+type RunFrame struct {
+	Dst, Src, AAD []byte
+	Err           error
+}
+
+// RunMost is the most frames of one call for a run.
+const RunMost = 8
+
+// GCMRun seals and opens short frames of one key and of headers of one length, which
+// begin what is sealed. Init goes first, then the other fields are set, word by word. The kernels
+// go by what Init was told of the frames and check nothing.
+type GCMRun struct {
+	key              *gcmKey
+	vectors, headLen int
+	// Head is the header, and Salt the 12 bytes of the nonce, for a counter of 0; their
+	// first byte is the lowest one of the first word. Open takes the headers from the frames.
+	Head, Salt [2]uint64
+	// Ctr has each frame's counter: its lowest bytes are the header's last ones, and it
+	// is added bit by bit to the last eight bytes of the nonce.
+	Ctr [RunMost]uint64
+}
+
+// Init prepares for frames whose texts have from least to most bytes, with at most aad bytes
+// of additional data each, and headers of n bytes. False says that there is no
+// kernel for such frames.
+func (r *GCMRun) Init(key *GCM, n, least, most, aad int) bool {
+	v := (most + TagSize + 63) / 64
+	if key.asm == nil || !key.asm.runs() || n < 1 || n > 16 || n+aad > runHeadMost || v > runVectorsMost || least < max(0, 64*(v-1)) {
+		return false
+	}
+	r.key, r.vectors, r.headLen = key.asm, v, n
+	return true
+}
+
+// Limits of the kernels for runs.
+const (
+	runHeadMost    = 32 // bytes of header and additional data
+	runVectorsMost = 3  // vectors of text and 16 bytes more
+)

@@ -1,0 +1,52 @@
+//go:build amd64 && !purego
+
+package engine
+
+import "unsafe"
+
+// The assembly's idea of the layout.
+var (
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMRun{}.vectors)-8]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMRun{}.headLen)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMRun{}.Head)-24]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMRun{}.Salt)-40]
+	_ = [1]struct{}{}[unsafe.Offsetof(GCMRun{}.Ctr)-56]
+	_ = [1]struct{}{}[unsafe.Offsetof(RunFrame{}.Src)-24]
+	_ = [1]struct{}{}[unsafe.Offsetof(RunFrame{}.AAD)-48]
+	_ = [1]struct{}{}[unsafe.Sizeof(RunFrame{})-88]
+)
+
+//go:noescape
+func sealRun128AVX512(r *GCMRun, frames *RunFrame, count int)
+
+//go:noescape
+func sealRun256AVX512(r *GCMRun, frames *RunFrame, count int)
+
+//go:noescape
+func openRun128AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
+
+//go:noescape
+func openRun256AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
+
+func (k *gcmKey) runs() bool { return k.rk.kind() >= avx512x128 }
+
+// Seal seals up to RunMost frames: header, ciphertext and tag go to the memory behind Dst, which
+// must have room for them and overlap no frame's Src, AAD and room. Dst's length is left to the caller.
+func (r *GCMRun) Seal(frames []RunFrame) {
+	_ = r.Ctr[len(frames)-1]
+	if r.key.rk.kind() == avx512x128 {
+		sealRun128AVX512(r, &frames[0], len(frames))
+	} else {
+		sealRun256AVX512(r, &frames[0], len(frames))
+	}
+}
+
+// Open is Seal's inverse, for frames of the length that Init was told and 16 bytes of
+// tag and a header more. It says whether all tags were right; if not, what was written must be cleared.
+func (r *GCMRun) Open(frames []RunFrame) bool {
+	_ = r.Ctr[len(frames)-1]
+	if r.key.rk.kind() == avx512x128 {
+		return openRun128AVX512(r, &frames[0], len(frames))
+	}
+	return openRun256AVX512(r, &frames[0], len(frames))
+}
