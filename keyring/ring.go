@@ -253,9 +253,10 @@ func (r *Ring) open(e Entry, known uint64) (*state, error) {
 func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err error) {
 	for {
 		known, keys := r.known(channelPrefix+id), r.keysOf()
+		seen := r.witness.epoch(r.ringID, channelPrefix+id) // before the record is read, like known: another process may go on meanwhile
 		e, err := r.store.Get(ctx, channelPrefix+id)
 		if err != nil {
-			if errors.Is(err, ErrNotFound) && (known > 0 || r.witness.epoch(r.ringID, channelPrefix+id) > 0) {
+			if errors.Is(err, ErrNotFound) && (known > 0 || seen > 0) {
 				return nil, 0, fmt.Errorf("keyring: a channel's record is gone: %w", ErrRollback)
 			}
 			return nil, 0, err
@@ -271,7 +272,7 @@ func (r *Ring) load(ctx context.Context, id string) (st *state, rev uint64, err 
 		if err != nil {
 			return nil, 0, err
 		}
-		if seen := r.witness.epoch(r.ringID, e.Key); st.top() < seen {
+		if st.top() < seen {
 			top := st.top()
 			st.wipe()
 			return nil, 0, fmt.Errorf("keyring: epoch %d is a channel's newest, but epoch %d was seen: %w", top, seen, ErrRollback)

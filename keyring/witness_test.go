@@ -2,6 +2,7 @@ package keyring_test
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -83,5 +84,46 @@ func TestWitness(t *testing.T) {
 	}
 	if _, err := keyring.OpenWitness(t.TempDir()); err == nil {
 		t.Error("a directory")
+	}
+}
+
+// lateStore has something happen between a read and its answer.
+type lateStore struct {
+	keyring.Store
+	meanwhile func()
+}
+
+func (s *lateStore) Get(ctx context.Context, key string) (keyring.Entry, error) {
+	e, err := s.Store.Get(ctx, key)
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
+	return e, err
+}
+
+// TestWitnessMeanwhile: a channel that another process rotates while it is read did not go
+// back.
+func TestWitnessMeanwhile(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "seen")
+	m := keyringtest.NewMemory()
+	must(newRing(t, m.Again()).Create(ctx, "stage", keyring.ChannelOptions{}))(t)
+	open := func(s keyring.Store) *keyring.Ring {
+		o := testOptions
+		o.Witness = must(keyring.OpenWitness(path))(t)
+		r := must(keyring.Open(ctx, s, o))(t)
+		t.Cleanup(func() { r.Close() })
+		return r
+	}
+	other := must(open(m.Again()).Channel(ctx, "stage"))(t)
+	late := &lateStore{Store: m.Again()}
+	here := open(late)
+	late.meanwhile = func() { must(other.Rotate(ctx, ""))(t) }
+	ch := must(here.Channel(ctx, "stage"))(t)
+	late.meanwhile = func() { must(other.Rotate(ctx, ""))(t) }
+	must(ch.Show(ctx))(t)
+	if late.meanwhile != nil {
+		t.Error("nothing was read: this shows nothing")
 	}
 }
