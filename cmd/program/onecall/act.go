@@ -37,26 +37,27 @@ type Report struct {
 
 // A step of the act shows one thing, or returns an error if it is not so.
 type step struct {
-	name string
-	run  func(*act, context.Context) error
+	name  string
+	run   func(*act, context.Context) error
+	short bool // of the short act, too
 }
 
 // steps are the act, each on what those before it left.
 func steps() []step {
 	return []step{
-		{"enter with a card of each generation", (*act).generations},
-		{"come and go while the card opens the door", (*act).fiveMinutes},
-		{"set up the call", (*act).setUp},
-		{"be stopped by the firewall", (*act).blocked},
-		{"call through the cloud proxy", (*act).call},
-		{"rotate in mid-call", (*act).rotate},
-		{"revoke a member", (*act).revoke},
-		{"renew, and come to the end of service", (*act).serviceEnd},
-		{"let the secondary certificate take over", (*act).certificates},
-		{"open the recording", (*act).recording},
-		{"verify the audit record", (*act).audit},
-		{"look for secrets", (*act).search},
-		{"count the cost", (*act).cost},
+		{"enter with a card of each generation", (*act).generations, false},
+		{"come and go while the card opens the door", (*act).fiveMinutes, false},
+		{"set up the call", (*act).setUp, true},
+		{"be stopped by the firewall", (*act).blocked, true},
+		{"call through the cloud proxy", (*act).call, true},
+		{"rotate in mid-call", (*act).rotate, true},
+		{"revoke a member", (*act).revoke, false},
+		{"renew, and come to the end of service", (*act).serviceEnd, false},
+		{"let the secondary certificate take over", (*act).certificates, false},
+		{"open the recording", (*act).recording, true},
+		{"verify the audit record", (*act).audit, true},
+		{"look for secrets", (*act).search, true},
+		{"count the cost", (*act).cost, true},
 	}
 }
 
@@ -90,6 +91,9 @@ func make_(ctx context.Context, o Options, before func(*act, string)) (r *Report
 		return nil, err
 	}
 	for _, s := range steps() {
+		if o.Short && !s.short {
+			continue
+		}
 		if before != nil {
 			before(a, s.name)
 		}
@@ -183,6 +187,9 @@ func (a *act) setUp(ctx context.Context) (err error) {
 	if a.c, err = a.NewCall(ctx, channel, sender, receiver); err != nil {
 		return err
 	}
+	if a.o.Short {
+		return nil
+	}
 	// Others are there, too.
 	for _, m := range []struct {
 		uid     uint32
@@ -251,16 +258,8 @@ func (a *act) call(ctx context.Context) error {
 		return err
 	}
 	a.r.Cost.Proxy = (cpuOf(a.proxy.pid) - cpu) / time.Duration(max(1, r.Packets))
-	a.say("%d packets, %d frames of %s: all arrived, equal frame for frame", r.Packets, r.Frames, codecs(a.o.Clip))
+	a.say("%d packets, %d frames of %s: all arrived, equal frame for frame", r.Packets, r.Frames, a.o.Clip.Codecs())
 	return nil
-}
-
-func codecs(c *Clip) string {
-	var names []string
-	for _, s := range c.Streams {
-		names = append(names, s.Codec.Name)
-	}
-	return strings.Join(names, " and ")
 }
 
 func (a *act) rotate(ctx context.Context) error {
@@ -399,6 +398,10 @@ func (a *act) recording(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if a.o.Short {
+		a.say("the recorder had no key; opened afterwards it has %d frames, equal", a.r.Recorded)
+		return nil
+	}
 	// Eve has the recording, and the epochs that she was given.
 	opened, not, err := a.c.Opens(ctx, eve)
 	if err != nil {
@@ -428,10 +431,11 @@ func (a *act) audit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.r.Audit = strings.TrimSpace(out)
-	if _, err := a.run(ctx, a.path("nobody"), "audit", "verify", a.path("audit2.log")); err != nil {
-		return err
+	a.r.Audit, _, _ = strings.Cut(strings.TrimSpace(out), "\n")
+	if !a.o.Short {
+		if _, err := a.run(ctx, a.path("nobody"), "audit", "verify", a.path("audit2.log")); err != nil {
+			return err
+		}
 	}
-	a.say("%s", a.r.Audit)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chanseal/chanseal/media"
@@ -101,6 +102,15 @@ func ReadClip(r io.Reader) (*Clip, error) {
 	}
 	c.Length += c.Streams[0].each()
 	return c, nil
+}
+
+// Codecs names the streams' codecs.
+func (c *Clip) Codecs() string {
+	var names []string
+	for _, s := range c.Streams {
+		names = append(names, s.Codec.Name)
+	}
+	return strings.Join(names, " and ")
 }
 
 // payload takes the frame itself out of what a container's reader gives.

@@ -63,7 +63,7 @@ func (w *World) needles() (*Needles, error) {
 // places are where is looked: what was said, what went over wires, what was written.
 func (a *act) places() ([]Place, error) {
 	var all []Place
-	logs := Place{Name: "logs", Sure: []byte("serving at https://")}
+	logs := Place{Name: "all logs", Sure: []byte("serving at https://")}
 	a.mu.Lock()
 	for _, l := range a.logs {
 		logs.Data = append(logs.Data, []byte(l.said.String()))
@@ -78,12 +78,16 @@ func (a *act) places() ([]Place, error) {
 	network.Sure = wall.Sure
 	a.c.Net.mu.Unlock()
 	all = append(all, logs, wall, network)
-	for name, sure := range map[string]string{a.c.file: "#!rtpplay1.0", a.path("server/audit.log"): `"event":"enter"`, a.path("audit2.log"): `"event":"enter"`} {
+	files := map[string]string{a.c.file: "#!rtpplay1.0", a.path("server/audit.log"): `"event":"enter"`}
+	if !a.o.Short {
+		files[a.path("audit2.log")] = `"event":"enter"`
+	}
+	for name, sure := range files {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Place{Name: filepath.Base(name), Data: [][]byte{data}, Sure: []byte(sure)})
+		all = append(all, Place{Name: "the file " + filepath.Base(name), Data: [][]byte{data}, Sure: []byte(sure)})
 	}
 	return all, nil
 }
@@ -113,7 +117,7 @@ func (a *act) searchProcess(p *Process, pl Place) error {
 }
 
 func (a *act) searched(name string, size int) {
-	a.r.Places = append(a.r.Places, fmt.Sprintf("%s (%s)", name, sizeText(size)))
+	a.r.Places = append(a.r.Places, fmt.Sprintf("%s, %s", name, sizeText(size)))
 }
 
 // leak is the error of what was found where it must not be.

@@ -36,6 +36,8 @@ type Options struct {
 	Suite  string
 	Custom []*cipher.Suite
 	Clip   *Clip
+	// Short leaves the door, the end of service, the certificates and the revocation out.
+	Short bool
 	// Loss is how much the media network loses, 0 to 1.
 	Loss float64
 	// Show is told of commands as they are run, Say of what was found; nil for nothing.
