@@ -13,6 +13,8 @@
 //     programs that know nothing of it; a [Gateway] does that between sockets.
 //   - [Keys] are base keys given from outside, shared by all streams or derived for each
 //     SSRC, which both sides have to state.
+//   - [OfferSFrame], [AnswerSFrame] and [SFrameRefused] are the attribute by which two sides
+//     agree on it in session descriptions.
 //
 // What travels beside the payload is in clear and not authenticated, as the draft has
 // it: the RTP header with its extensions, and RTCP. What a sealed unit holds opens once

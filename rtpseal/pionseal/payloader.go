@@ -1,7 +1,8 @@
 // Package pionseal seals what goes through pion/webrtc, for SFUs to pass on unseen.
 //
 //   - A [Track] seals whole frames (T=0) and a [Reader] opens them: any codec, the least
-//     overhead, and the choice for applications of one's own.
+//     overhead, and the choice for applications of one's own. Several Tracks are the
+//     encodings of one picture ([AddSimulcast]); layers are [Track.WriteLayers].
 //   - An [Interceptor] seals every RTP packet of a PeerConnection (T=1) and opens those
 //     that come: tracks, packetizers and what puts frames together again stay as they are.
 //   - A [Payloader] is for who uses pion's packetizer without a PeerConnection.
