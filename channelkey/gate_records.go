@@ -98,6 +98,11 @@ func revocation(key string, until int64) (r Revocation, ok bool) {
 	return r, true
 }
 
+// Revokes reports whether a record of a [Store] is a revocation, and no card that was replaced.
+func Revokes(key []byte) bool {
+	return validRecord(string(key)) && key[0] != recordSpent
+}
+
 // validRecord reports whether a key from a store has a form that is known.
 func validRecord(key string) bool {
 	if len(key) < 2 {

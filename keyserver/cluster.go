@@ -10,6 +10,7 @@ import (
 
 	"github.com/chanseal/chanseal/channelkey"
 	"github.com/chanseal/chanseal/keyring"
+	"github.com/chanseal/chanseal/keyserver/audit"
 )
 
 // peer is another server, as its sign of life is seen here. Clocks of other machines are
@@ -123,7 +124,7 @@ func (st *state) check(ctx context.Context, key string) {
 	if !st.s.cfg.Gate.Leave(pass) {
 		return // put out at the same time
 	}
-	if x.Member == m.id {
+	if x.Member == m.id && !x.Gone {
 		st.s.move(m)
 		return
 	}
@@ -179,7 +180,7 @@ func (st *state) reap(ctx context.Context, silent map[string]uint64) {
 		return
 	}
 	now := st.s.clock.Now().Unix()
-	gone := map[string][]leaving{}
+	gone, told := map[string][]leaving{}, map[string][]audit.Entry{}
 	left := map[string]int{}
 	for _, e := range seats {
 		var x seat
@@ -189,14 +190,28 @@ func (st *state) reap(ctx context.Context, silent map[string]uint64) {
 		if _, ok := silent[x.Server]; !ok {
 			continue
 		}
-		if over := x.Gone || x.Gate.End != 0 && x.Gate.End <= now || st.s.cfg.Gate.Barred(x.Gate); !over && !st.dead(x.Server) {
+		why := ""
+		switch {
+		case x.Gone: // on record
+		case st.s.cfg.Gate.Barred(x.Gate):
+			why = channelkey.Revoked.String()
+		case x.Gate.End != 0 && x.Gate.End <= now:
+			why = channelkey.ServiceEnded.String()
+		case st.dead(x.Server):
+			why = "dropped"
+		default:
 			left[x.Server]++
 			continue
+		}
+		if why != "" {
+			told[x.Gate.Channel] = append(told[x.Gate.Channel], st.s.lost(&x, why))
 		}
 		gone[x.Gate.Channel] = append(gone[x.Gate.Channel], st.leavingOf(e, &x))
 	}
 	for channel, all := range gone {
-		st.s.owe(ctx, channel, all)
+		if st.s.owe(ctx, channel, all) {
+			st.s.later(told[channel]...)
+		}
 	}
 	for id, rev := range silent {
 		if st.dead(id) && left[id] == 0 {
@@ -300,7 +315,6 @@ func (st *state) watch() {
 			if err != nil {
 				break
 			}
-			after = max(after, ev.Rev)
 			switch {
 			case strings.HasPrefix(ev.Key, "s/"):
 				st.check(st.s.ctx, ev.Key)
@@ -308,8 +322,12 @@ func (st *state) watch() {
 			case strings.HasPrefix(ev.Key, "b/"):
 				st.s.blindChanged(ev.Key)
 			case strings.HasPrefix(ev.Key, "r/") && !ev.Deleted:
-				st.learn(ev.Key)
+				err = st.learn(ev.Key)
 			}
+			if err != nil {
+				break // and comes again
+			}
+			after = max(after, ev.Rev)
 		}
 		select {
 		case <-st.s.ctx.Done():
@@ -318,17 +336,29 @@ func (st *state) watch() {
 	}
 }
 
-// learn tells the gate what another one wrote.
-func (st *state) learn(key string) {
-	e, err := st.shelf.Get(st.s.ctx, key)
-	if err != nil {
-		return // a newer change comes as an event of its own
+// learn tells the gate what another one wrote. An error says that the store failed.
+func (st *state) learn(key string) error {
+	ctx, cancel := context.WithTimeout(st.s.ctx, stateTimeout)
+	defer cancel()
+	e, err := st.shelf.Get(ctx, key)
+	switch {
+	case errors.Is(err, keyring.ErrNotFound):
+		return nil // a newer change comes as an event of its own
+	case errors.Is(err, keyring.ErrDamaged):
+		st.s.log.Error("keyserver: a revocation of another server cannot be read", "error", cause(err))
+		return nil
+	case err != nil:
+		return err
 	}
 	var r gateRecord
 	if json.Unmarshal(e.Value, &r) != nil {
-		return
+		return nil
+	}
+	if channelkey.Revokes(r.Key) {
+		defer st.noteBarred()
 	}
 	if err := st.s.cfg.Gate.Learn(r.Key, time.Unix(r.Until, 0)); err != nil && !errors.Is(err, channelkey.ErrClosed) {
 		st.s.log.Error("keyserver: a revocation of another server cannot be kept", "error", cause(err))
 	}
+	return nil
 }

@@ -270,11 +270,11 @@ func (s *Server) excluded(who []*member) {
 		return
 	}
 	s.start(func() {
-		var all []leaving
 		for _, m := range who {
-			all = append(all, m.place())
+			m.parting.Lock() // gone changes the seat's revision
+			s.state.release([]leaving{m.place()})
+			m.parting.Unlock()
 		}
-		s.state.release(all)
 	})
 }
 

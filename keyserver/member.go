@@ -35,6 +35,8 @@ type member struct {
 	timer    *time.Timer
 	requests bucket
 	leaving  leaving // the member's records in the shared state
+
+	parting sync.Mutex // held while these are changed because the member went
 }
 
 // wrapKey is what secrets are wrapped to.

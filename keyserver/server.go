@@ -139,6 +139,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.running.Go(s.state.run)
 		s.running.Go(s.state.watch)
+		s.running.Go(s.state.takeStranded)
 	}
 	if behind := cfg.Audit.Behind(); behind > 0 {
 		s.log.Warn("keyserver: the clock is behind the newest entry of the audit record: it was set back since, or was wrong then", "by", behind)
@@ -306,9 +307,9 @@ func (s *Server) move(m *member) {
 	m.hub.drop(m)
 }
 
-// owe has the ring told of members of other servers who are gone, and removes their
-// seats.
-func (s *Server) owe(ctx context.Context, channel string, gone []leaving) {
+// owe has the ring told of members of other servers who are gone, removes their seats, and
+// reports whether that worked.
+func (s *Server) owe(ctx context.Context, channel string, gone []leaving) bool {
 	ch, err := s.cfg.Ring.Channel(ctx, channel)
 	if err == nil {
 		senders := make([]uint16, len(gone))
@@ -320,9 +321,10 @@ func (s *Server) owe(ctx context.Context, channel string, gone []leaving) {
 	switch {
 	case err == nil, errors.Is(err, keyring.ErrNoChannel), errors.Is(err, keyring.ErrForgotten): // a blind channel, whose keeper sees it, or nothing that they could know
 		s.state.release(gone)
-	default:
-		s.log.Error("keyserver: the ring cannot be told who went", "channel", s.cfg.Audit.ID("c", channel), "error", cause(err))
+		return true
 	}
+	s.log.Error("keyserver: the ring cannot be told who went", "channel", s.cfg.Audit.ID("c", channel), "error", cause(err))
+	return false
 }
 
 // tellWhyFor is how long the token of a membership that ended tells why it did.

@@ -63,6 +63,8 @@ type state struct {
 	free  []freeing
 	lost  map[string]uint64 // seats that say they are ours and that nobody sits in, at the last sweep
 	peers map[string]peer   // by their ID
+
+	barred chan struct{} // there is a revocation
 }
 
 // stateTimeout bounds an operation on the store.
@@ -73,7 +75,7 @@ func newState(s *Server) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &state{s: s, shelf: shelf, id: newID("k-"), mine: map[string]*member{}, peers: map[string]peer{}}
+	st := &state{s: s, shelf: shelf, id: newID("k-"), mine: map[string]*member{}, peers: map[string]peer{}, barred: make(chan struct{}, 1)}
 	// A sign of life comes before the first seat: others remove seats of nobody.
 	ctx, cancel := context.WithTimeout(s.ctx, stateTimeout)
 	defer cancel()
@@ -225,6 +227,8 @@ func (st *state) gone(m *member) {
 	if !mine {
 		return
 	}
+	m.parting.Lock()
+	defer m.parting.Unlock()
 	ctx, cancel := context.WithTimeout(st.s.ctx, stateTimeout)
 	defer cancel()
 	e, err := st.shelf.Get(ctx, m.leaving.seat)

@@ -282,9 +282,66 @@ func TestReplacedElsewhere(t *testing.T) {
 	})
 }
 
-// TestRevokedAtADeadServer: somebody whose server is dead is excluded at once when they
-// are revoked, not only when it is too late for them to come back.
+// TestRevokedAtADeadServer: somebody whose server is dead is excluded when they are revoked,
+// by another server: at once if the dead one is known to be silent, after half a second if
+// it died just now. The channel is rotated once.
 func TestRevokedAtADeadServer(t *testing.T) {
+	for _, dead := range []time.Duration{0, time.Second, 5 * time.Second, 20 * time.Second} {
+		t.Run(dead.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.start("one", shared)
+				two := w.start("two", shared)
+				w.start("three", shared)
+				var a, b kept
+				m := w.join(&a, client.Options{Servers: []string{"https://one"}})
+				stays := w.join(&b, client.Options{Servers: bothReversed, UID: "2"})
+				time.Sleep(3 * time.Second)
+				before, _ := w.active()
+				held := a.last()
+				w.kill("one")
+				time.Sleep(dead)
+				if now, _ := w.active(); now != before {
+					t.Fatal("rotated while the member could come back")
+				}
+				if err := two.gate.Revoke(channelkey.Revocation{User: "1", Until: time.Now().Add(time.Hour)}); err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				now, secret := before, []byte(nil)
+				for now == before {
+					if time.Since(began) > 5*time.Second {
+						t.Fatal("who is revoked has the epoch that is active")
+					}
+					time.Sleep(time.Millisecond)
+					now, secret = w.active()
+				}
+				late := time.Since(began)
+				t.Logf("excluded after %v", late)
+				if bound := 600 * time.Millisecond; late > bound || dead > 8*time.Second && late > 50*time.Millisecond {
+					t.Errorf("excluded after %v", late)
+				}
+				for _, e := range held.Epochs {
+					if bytes.Equal(e.Secret, secret) {
+						t.Error("who is revoked has the epoch")
+					}
+				}
+				w.current(&b)
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				if again, _ := w.active(); again != now {
+					t.Errorf("epoch %d, then %d", now, again)
+				}
+				m.Close()
+				stays.Close()
+			})
+		})
+	}
+}
+
+// TestRevokedAtAServerThatLives: the server at which a member is puts them out itself, and
+// nobody else rotates the channel besides.
+func TestRevokedAtAServerThatLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.start("one", shared)
@@ -293,15 +350,17 @@ func TestRevokedAtADeadServer(t *testing.T) {
 		m := w.join(&a, client.Options{Servers: []string{"https://one"}})
 		stays := w.join(&b, client.Options{Servers: bothReversed, UID: "2"})
 		time.Sleep(3 * time.Second)
-		before, _ := w.active()
-		w.kill("one")
+		held := a.last()
 		if err := two.gate.Revoke(channelkey.Revocation{User: "1", Until: time.Now().Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Second)
+		<-m.Done()
+		time.Sleep(time.Minute)
 		synctest.Wait()
-		if now, _ := w.active(); now <= before {
-			t.Fatal("who is revoked has the epoch that is active")
+		// The one that was staged is destroyed, the next is fresh.
+		if now, _ := w.active(); now != held.Epochs[1].Epoch+1 {
+			info := must(w.ch.Show(t.Context()))(t)
+			t.Errorf("epoch %d, after %d and %d that was staged: %+v", now, held.Epochs[0].Epoch, held.Epochs[1].Epoch, info.Epochs)
 		}
 		w.current(&b)
 		m.Close()
