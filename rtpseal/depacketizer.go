@@ -81,6 +81,7 @@ type Depacketizer struct {
 	loose   int // bytes of those streams
 	sweep   time.Time
 	spare   [][]byte
+	idle    []*fragments // for the next streams
 	unit    Unit
 	joined  []byte
 	head    []byte
@@ -150,7 +151,12 @@ func (d *Depacketizer) stream(ssrc uint32, now time.Time) *fragments {
 		if len(d.streams) >= d.limits.Streams {
 			d.evict(func(*fragments) bool { return true })
 		}
-		s = &fragments{ssrc: ssrc, slots: make([]fragment, minSlots)}
+		if n := len(d.idle); n > 0 {
+			s, d.idle = d.idle[n-1], d.idle[:n-1]
+			*s = fragments{ssrc: ssrc, slots: s.slots}
+		} else {
+			s = &fragments{ssrc: ssrc, slots: make([]fragment, minSlots)}
+		}
 		d.streams[ssrc] = s
 		d.strange++
 	}
@@ -213,16 +219,24 @@ func (d *Depacketizer) close() {
 }
 
 func (d *Depacketizer) leave(s *fragments, why string) {
-	n := s.kept
+	n, ssrc := s.kept, s.ssrc
 	for i := range s.slots {
 		d.free(s, &s.slots[i])
 	}
+	d.forget(s)
+	if n > 0 {
+		d.dropped(Drop{ssrc, n, why})
+	}
+}
+
+// forget takes out a stream of which nothing is kept.
+func (d *Depacketizer) forget(s *fragments) {
 	delete(d.streams, s.ssrc)
 	if !s.confirmed {
 		d.strange--
 	}
-	if n > 0 {
-		d.dropped(Drop{s.ssrc, n, why})
+	if len(s.slots) == minSlots && len(d.idle) < untrusted {
+		d.idle = append(d.idle, s)
 	}
 }
 
@@ -375,10 +389,7 @@ func (d *Depacketizer) Sweep(now time.Time) {
 			d.dropped(Drop{s.ssrc, n, "age"})
 		}
 		if s.kept == 0 && now.Sub(s.last) > 4*d.limits.Age {
-			delete(d.streams, s.ssrc)
-			if !s.confirmed {
-				d.strange--
-			}
+			d.forget(s)
 		}
 	}
 	if cap(d.joined) > 1<<20 && d.bytes == 0 {

@@ -12,6 +12,7 @@ const (
 	lateMost = 64
 	lateAge  = 200 * time.Millisecond
 	maxFrame = 32 << 20 // bytes
+	maxJoin  = 64 << 20 // bytes, of all streams
 )
 
 // FrameJoiner puts the frames of plain RTP packets together, in the order of their
@@ -89,6 +90,9 @@ func (f *FrameJoiner) Push(pkt []byte, now time.Time) error {
 	if _, ok := j.waiting[h.Sequence]; ok {
 		return nil
 	}
+	if f.kept+len(pkt) > maxJoin {
+		return ErrTooLong
+	}
 	j.waiting[h.Sequence] = waiting{bytes.Clone(pkt), now}
 	f.kept += len(pkt)
 	return f.advance(j, now)
@@ -142,11 +146,11 @@ func (f *FrameJoiner) take(j *joining, pkt []byte) error {
 	j.ts = h.Timestamp
 	if len(payload) > 0 {
 		part, err := protected(func() ([]byte, error) { return j.join.Unmarshal(payload) })
-		if err != nil || len(j.frame)+len(part) > maxFrame {
+		if err == nil && (len(j.frame)+len(part) > maxFrame || f.kept+len(part) > maxJoin) {
+			part, err = nil, ErrTooLong
+		}
+		if err != nil {
 			j.broken = true
-			if err == nil {
-				err = ErrTooLong
-			}
 		}
 		f.kept += len(part)
 		j.frame = append(j.frame, part...)

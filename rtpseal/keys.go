@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/chanseal/chanseal/cipher"
 )
@@ -21,6 +22,11 @@ const (
 // MaxStreams bounds the streams for which [Keys] are derived at a time.
 const MaxStreams = 4096
 
+// maxStrange is how many units of streams that were not heard before may fail a second.
+// Each costs a derivation, and those of short tags a chance, of which a key that is thrown
+// away again keeps no count: at this rate one of 2^32 takes two years.
+const maxStrange = 64
+
 // Keys are base keys that were given from outside, by key ID, for opening; those for
 // sealing are [SealKeys]. They are safe for concurrent use.
 type Keys struct {
@@ -30,6 +36,8 @@ type Keys struct {
 	mu      sync.RWMutex
 	base    map[cipher.KeyID][]byte
 	streams map[streamKID]*cipher.OpenKey
+	strange int       // units of unheard streams that failed
+	since   time.Time // the first of them did
 }
 
 type streamKID struct {
@@ -80,7 +88,8 @@ func (k *Keys) Remove(kid cipher.KeyID) {
 }
 
 // OpenStream opens a unit of a stream. A stream's key is kept only after a unit
-// authenticated under it.
+// authenticated under it; while many fail of streams that were not heard before, others
+// like them get cipher.ErrUnknownKey, and wait.
 func (k *Keys) OpenStream(ssrc uint32, dst, sealed []byte) ([]byte, error) {
 	h, _, err := cipher.ParseHeader(sealed)
 	if err != nil {
@@ -102,7 +111,7 @@ func (k *Keys) OpenStream(ssrc uint32, dst, sealed []byte) ([]byte, error) {
 		return key.Open(dst, sealed, nil)
 	}
 	base, ok := k.base[h.KID]
-	if !ok || len(k.streams) >= MaxStreams {
+	if !ok || len(k.streams) >= MaxStreams || !k.mayTry() {
 		return dst, cipher.ErrUnknownKey
 	}
 	if key, err = k.derive(id, base); err != nil {
@@ -110,11 +119,26 @@ func (k *Keys) OpenStream(ssrc uint32, dst, sealed []byte) ([]byte, error) {
 	}
 	out, err := key.Open(dst, sealed, nil)
 	if err != nil {
+		if k.strange++; k.strange == 1 {
+			k.since = time.Now()
+		}
 		key.Retire()
 		return dst, err
 	}
 	k.streams[id] = key
 	return out, nil
+}
+
+// mayTry says whether another unheard stream may be tried; mu is held.
+func (k *Keys) mayTry() bool {
+	if k.strange < maxStrange {
+		return true
+	}
+	if time.Since(k.since) < time.Second {
+		return false
+	}
+	k.strange = 0
+	return true
 }
 
 func (k *Keys) derive(id streamKID, base []byte) (*cipher.OpenKey, error) {

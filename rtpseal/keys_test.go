@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/chanseal/chanseal/cipher"
 	"github.com/chanseal/chanseal/rtpseal"
@@ -73,6 +75,53 @@ func TestVectorsPerSSRC(t *testing.T) {
 	if n != 32 {
 		t.Errorf("%d frames of vectors", n)
 	}
+}
+
+// TestStrangeStreams: forged units of streams that nobody heard of are tried at a bounded
+// rate; streams that are known open all the while, and new ones soon.
+func TestStrangeStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := bytes.Repeat([]byte{5}, 32)
+		seal, err := rtpseal.HomeKit().NewSealKeys(true, 7, base, cipher.FreshKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, _ := rtpseal.HomeKit().NewKeys(true)
+		if err := keys.Add(7, base); err != nil {
+			t.Fatal(err)
+		}
+		opens := func(ssrc uint32, want error) {
+			t.Helper()
+			sealed, err := seal.SealStream(ssrc, nil, []byte("frame"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := keys.OpenStream(ssrc, nil, sealed); err != want {
+				t.Fatalf("stream %d: %v, want %v", ssrc, err, want)
+			}
+		}
+		opens(1, nil)
+		time.Sleep(2 * time.Second)
+		forged, tried := append([]byte{0x70}, make([]byte, 30)...), 0 // key ID 7, counter 0
+		for second := range 10 {
+			for i := range uint32(1000) {
+				switch _, err := keys.OpenStream(1000+i, nil, forged); err {
+				case cipher.ErrAuth:
+					tried++
+				case cipher.ErrUnknownKey:
+				default:
+					t.Fatal(err)
+				}
+			}
+			opens(1, nil)
+			opens(2+uint32(second), cipher.ErrUnknownKey)
+			time.Sleep(time.Second)
+		}
+		if tried > 11*64 || tried < 9*64 {
+			t.Errorf("%d forged units were tried in 10 s", tried)
+		}
+		opens(100, nil)
+	})
 }
 
 // TestHomeKit: the profile's suites, sizes and key IDs.

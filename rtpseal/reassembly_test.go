@@ -429,6 +429,22 @@ func TestReceiverAllocs(t *testing.T) {
 	if n := testing.AllocsPerRun(500, step); n != 0 {
 		t.Errorf("%v allocations for two frames", n)
 	}
+	// Nor do forged pieces of ever new streams.
+	forged := make([]byte, 100)
+	forged[0], forged[1], forged[12] = 0x80, 96, byte(rtpseal.First)
+	flood := func() {
+		ts++
+		binary.BigEndian.PutUint32(forged[8:], 1000+ts)
+		if err := push(forged); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 1000 {
+		flood()
+	}
+	if n := testing.AllocsPerRun(1000, flood); n != 0 {
+		t.Errorf("%v allocations for a forged packet", n)
+	}
 }
 
 func FuzzReceiver(f *testing.F) {
