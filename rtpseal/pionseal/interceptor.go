@@ -246,6 +246,8 @@ func (c *connection) leave(ssrc uint32) {
 	if r != nil {
 		r.mu.Lock()
 		r.opening.Leave(ssrc)
+		r.out.Wipe()
+		r.given = 0
 		r.mu.Unlock()
 	}
 }

@@ -3,6 +3,8 @@ package pionseal
 import (
 	"errors"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/pion/interceptor"
@@ -26,7 +28,8 @@ type ReaderOptions struct {
 	// packets are sent again.
 	InOrder time.Duration
 	// Keyframe, which may be nil, is called when frames were given up, at most twice a
-	// second: the sender is to be asked for a keyframe (RTCP PLI).
+	// second: the sender is to be asked for a keyframe (RTCP PLI). Like Refused it must
+	// return without calling the Reader.
 	Keyframe func()
 	// Refused, which may be nil, is told of units that did not open.
 	Refused func(u *rtpseal.Unit, err error)
@@ -38,12 +41,15 @@ type Frame struct {
 	Data           []byte // valid until the next ReadFrame
 }
 
-// Reader reads the frames that a [Track] sealed. It is for one goroutine.
+// Reader reads the frames that a [Track] sealed. ReadFrame is for one goroutine; Leave,
+// PutOut and Close may be called by any.
 type Reader struct {
-	o      ReaderOptions
-	src    Source
+	o   ReaderOptions
+	src Source
+	buf []byte
+
+	mu     sync.Mutex // all below
 	rx     *rtpseal.Receiver
-	buf    []byte
 	order  order
 	asked  time.Time
 	lost   bool
@@ -73,42 +79,62 @@ func NewReader(src Source, o ReaderOptions) (*Reader, error) {
 }
 
 // ReadFrame waits for the next frame. It ends with the error of the track: io.EOF when
-// that ended.
+// that ended; os.ErrClosed after Close.
 func (r *Reader) ReadFrame() (Frame, error) {
 	for {
-		if r.closed {
-			return Frame{}, os.ErrClosed
-		}
-		r.now = time.Now()
-		f, ok := r.order.take(r.now)
-		r.ask()
-		if ok {
-			return f, nil
-		}
-		var deadline time.Time // none
-		if r.rx.Kept() > 0 || r.order.waits() {
-			deadline = r.now.Add(sweepEvery)
-		}
-		if err := r.src.SetReadDeadline(deadline); err != nil {
-			return Frame{}, err
+		f, ok, deadline, err := r.next()
+		if ok || err != nil {
+			return f, err
 		}
 		n, _, err := r.src.Read(r.buf)
-		r.now = time.Now()
-		switch {
-		case err == nil:
-			if err := r.rx.Push(r.buf[:n], r.now); err != nil && r.o.Refused != nil {
-				r.o.Refused(nil, err)
-			}
-		case deadline.IsZero() || !errors.Is(err, os.ErrDeadlineExceeded) && !timeout(err):
+		late := err != nil && !deadline.IsZero() && (errors.Is(err, os.ErrDeadlineExceeded) || timeout(err))
+		if err := r.take(n, err, late); err != nil {
 			return Frame{}, err
-		}
-		if r.rx.Kept() > 0 {
-			r.rx.Sweep(r.now)
 		}
 	}
 }
 
-// ask asks for a keyframe if one is needed.
+// next returns the next frame, or until when packets are to be waited for.
+func (r *Reader) next() (f Frame, ok bool, deadline time.Time, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return Frame{}, false, deadline, os.ErrClosed
+	}
+	r.now = time.Now()
+	f, ok = r.order.take(r.now)
+	r.ask()
+	if ok {
+		return f, true, deadline, nil
+	}
+	if r.rx.Kept() > 0 || r.order.waits() {
+		deadline = r.now.Add(sweepEvery)
+	}
+	return Frame{}, false, deadline, r.src.SetReadDeadline(deadline)
+}
+
+// take takes in what was read.
+func (r *Reader) take(n int, err error, late bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch r.now = time.Now(); {
+	case r.closed:
+		clear(r.buf[:n])
+		return os.ErrClosed
+	case err == nil:
+		if err := r.rx.Push(r.buf[:n], r.now); err != nil && r.o.Refused != nil {
+			r.o.Refused(nil, err)
+		}
+	case !late:
+		return err
+	}
+	if r.rx.Kept() > 0 {
+		r.rx.Sweep(r.now)
+	}
+	return nil
+}
+
+// ask asks for a keyframe if one is needed; mu is held.
 func (r *Reader) ask() {
 	lost := r.lost || r.order.gaveUp
 	if lost && r.o.Keyframe != nil && r.now.Sub(r.asked) >= keyframeGap {
@@ -122,15 +148,31 @@ func timeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// PutOut drops and wipes what is held of senders for whose key ID gone reports true.
-// It is for the goroutine that reads.
-func (r *Reader) PutOut(gone func(cipher.KeyID) bool) { r.rx.LeaveSender(gone) }
+// PutOut drops and wipes at once what is held of senders for whose key ID gone reports
+// true, frames that wait for their turn included.
+func (r *Reader) PutOut(gone func(cipher.KeyID) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rx.LeaveSender(gone)
+	r.order.drop(func(w *waiting) bool { return gone(w.kid) })
+}
 
-// Close drops and wipes all that is held. It is for the goroutine that reads.
-func (r *Reader) Close() {
-	r.closed = true
+// Leave drops and wipes at once all that is held: the sender left, or said BYE.
+func (r *Reader) Leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.rx.Close()
-	r.order.wipe()
+	r.order.drop(func(*waiting) bool { return true })
+}
+
+// Close drops and wipes at once all that is held, and ends ReadFrame. The frame that it
+// returned last stays as it is.
+func (r *Reader) Close() {
+	r.Leave()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.src.SetReadDeadline(time.Now())
 }
 
 // order brings frames into the order of their sequence numbers.
@@ -146,6 +188,7 @@ type order struct {
 
 type waiting struct {
 	f       Frame
+	kid     cipher.KeyID
 	packets int
 	at      time.Time
 }
@@ -155,7 +198,8 @@ func (o *order) put(u *rtpseal.Unit, frame []byte, now time.Time) {
 	if n := len(o.spare); n > 0 {
 		buf, o.spare = o.spare[n-1][:0], o.spare[:n-1]
 	}
-	w := waiting{Frame{u.Header, append(buf, frame...)}, u.Packets, now}
+	h, _, _ := cipher.ParseHeader(u.Sealed) // it opened
+	w := waiting{Frame{u.Header, append(buf, frame...)}, h.KID, u.Packets, now}
 	i := len(o.frames)
 	if o.wait > 0 {
 		for i > 0 && int16(u.Sequence-o.frames[i-1].f.Sequence) < 0 {
@@ -205,10 +249,13 @@ func (o *order) recycle() {
 
 func (o *order) waits() bool { return len(o.frames) > 0 }
 
-func (o *order) wipe() {
-	o.recycle()
-	for i := range o.frames {
-		clear(o.frames[i].f.Data)
-	}
-	o.frames = nil
+// drop wipes frames that wait for their turn.
+func (o *order) drop(which func(*waiting) bool) {
+	o.frames = slices.DeleteFunc(o.frames, func(w waiting) bool {
+		out := which(&w)
+		if out {
+			clear(w.f.Data)
+		}
+		return out
+	})
 }

@@ -6,37 +6,59 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pion/interceptor"
 
+	"github.com/chanseal/chanseal/cipher"
 	"github.com/chanseal/chanseal/rtpseal"
 	"github.com/chanseal/chanseal/rtpseal/pionseal"
 )
 
 // remoteTrack is a track whose packets come from a channel.
 type remoteTrack struct {
-	packets  chan []byte
+	packets chan []byte
+
+	mu       sync.Mutex
 	deadline time.Time
+	changed  chan struct{} // closed when the deadline changes
 }
 
-func (r *remoteTrack) SetReadDeadline(t time.Time) error { r.deadline = t; return nil }
+func newRemoteTrack() *remoteTrack {
+	return &remoteTrack{packets: make(chan []byte, 100), changed: make(chan struct{})}
+}
+
+func (r *remoteTrack) SetReadDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = t
+	close(r.changed)
+	r.changed = make(chan struct{})
+	return nil
+}
 
 func (r *remoteTrack) Read(b []byte) (int, interceptor.Attributes, error) {
-	var late <-chan time.Time
-	if !r.deadline.IsZero() {
-		late = time.After(time.Until(r.deadline))
-	}
-	select {
-	case pkt, ok := <-r.packets:
-		if !ok {
-			return 0, nil, io.EOF
+	for {
+		r.mu.Lock()
+		deadline, changed := r.deadline, r.changed
+		r.mu.Unlock()
+		var late <-chan time.Time
+		if !deadline.IsZero() {
+			late = time.After(time.Until(deadline))
 		}
-		return copy(b, pkt), nil, nil
-	case <-late:
-		return 0, nil, fmt.Errorf("read: %w", os.ErrDeadlineExceeded)
+		select {
+		case pkt, ok := <-r.packets:
+			if !ok {
+				return 0, nil, io.EOF
+			}
+			return copy(b, pkt), nil, nil
+		case <-late:
+			return 0, nil, fmt.Errorf("read: %w", os.ErrDeadlineExceeded)
+		case <-changed:
+		}
 	}
 }
 
@@ -81,7 +103,7 @@ func TestReader(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				seal, open := keysOf(t)
 				packets := cut(t, seal, frames...)
-				src := &remoteTrack{packets: make(chan []byte, 100)}
+				src := newRemoteTrack()
 				asked := 0
 				r, err := pionseal.NewReader(src, pionseal.ReaderOptions{Opener: open, InOrder: c.inOrder, Keyframe: func() { asked++ }})
 				if err != nil {
@@ -122,6 +144,65 @@ func TestReader(t *testing.T) {
 	}
 }
 
+// TestReaderLeaves: while ReadFrame waits, others drop what is held of a sender who left or
+// was put out, frames that opened and wait for their turn included, and end the reading.
+func TestReaderLeaves(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		leave func(r *pionseal.Reader)
+		whole bool // what came before comes out after all
+	}{
+		{"another is put out", func(r *pionseal.Reader) { r.PutOut(func(kid cipher.KeyID) bool { return kid != 9 }) }, true},
+		{"put out", func(r *pionseal.Reader) { r.PutOut(func(kid cipher.KeyID) bool { return kid == 9 }) }, false},
+		{"left", (*pionseal.Reader).Leave, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				seal, open := keysOf(t)
+				packets := cut(t, seal, []byte("zero"), bytes.Repeat([]byte("one"), 1000), []byte("two"), []byte("three"))
+				src := newRemoteTrack()
+				r, err := pionseal.NewReader(src, pionseal.ReaderOptions{Opener: open, InOrder: time.Second})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				ended := make(chan error)
+				go func() {
+					for {
+						f, err := r.ReadFrame()
+						if err != nil {
+							ended <- err
+							return
+						}
+						got = append(got, fmt.Sprintf("%.5s", f.Data))
+					}
+				}()
+				src.packets <- packets[0][0]
+				src.packets <- packets[1][0] // of which the rest comes too late
+				src.packets <- packets[2][0] // waits for its turn
+				synctest.Wait()
+				c.leave(r)
+				for _, pkt := range append(packets[1][1:], packets[3]...) {
+					src.packets <- pkt
+				}
+				time.Sleep(5 * time.Second)
+				begun := time.Now()
+				r.Close()
+				if err := <-ended; err != os.ErrClosed || time.Since(begun) > 0 {
+					t.Errorf("%v, %v after Close", err, time.Since(begun))
+				}
+				want := "[zero three]"
+				if c.whole {
+					want = "[zero oneon two three]"
+				}
+				if fmt.Sprint(got) != want {
+					t.Errorf("%v came, want %s", got, want)
+				}
+			})
+		})
+	}
+}
+
 // TestReaderRefuses: what is in clear, forged or played again is told of, and gives no
 // frame.
 func TestReaderRefuses(t *testing.T) {
@@ -129,7 +210,7 @@ func TestReaderRefuses(t *testing.T) {
 	good := cut(t, seal, []byte("a frame"))[0][0]
 	forged := bytes.Clone(good)
 	forged[len(forged)-1] ^= 1
-	src := &remoteTrack{packets: make(chan []byte, 10)}
+	src := newRemoteTrack()
 	for _, pkt := range [][]byte{append(bytes.Clone(good[:12]), "clear"...), forged, good, good} {
 		src.packets <- pkt
 	}
