@@ -41,6 +41,7 @@ type EpochKey struct {
 	ActivateAt  time.Time // of a staged epoch: seal under it from this moment on; zero for not yet known
 	Activated   time.Time // zero while it is staged
 	Fingerprint string
+	Barred      []uint16 // sender numbers that live Receivers refuse, ascending
 	secret      secret
 }
 
@@ -119,7 +120,7 @@ func (d *Feed) current() (Handout, error) {
 		switch e := &st.epochs[i]; e.at(now) {
 		case Active, Staged:
 			h.Keys = append(h.Keys, EpochKey{Number: e.number, Kind: e.kind, State: e.state, Suite: e.suite,
-				Created: e.created, ActivateAt: e.activateAt, Activated: e.activated, Fingerprint: e.fingerprint(st.name), secret: e.secret.clone()})
+				Created: e.created, ActivateAt: e.activateAt, Activated: e.activated, Fingerprint: e.fingerprint(st.name), Barred: slices.Clone(e.barred), secret: e.secret.clone()})
 		case Retiring:
 			h.Retiring = append(h.Retiring, EpochGrace{e.number, e.until})
 		}

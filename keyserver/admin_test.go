@@ -23,6 +23,8 @@ import (
 	"github.com/getkin/kin-openapi/routers/legacy"
 
 	"github.com/chanseal/chanseal/channelkey"
+	"github.com/chanseal/chanseal/keyring"
+	"github.com/chanseal/chanseal/keyring/keyringtest"
 	"github.com/chanseal/chanseal/keyserver"
 	"github.com/chanseal/chanseal/keyserver/api"
 	"github.com/chanseal/chanseal/keyserver/api/admin"
@@ -268,6 +270,51 @@ func TestAdminTrial(t *testing.T) {
 			if status, body := a.as("", a.token("oscar", 0), "POST", "/v1/admin/revocations", bad); status != 400 {
 				t.Errorf("%d: %d %s", i, status, body)
 			}
+		}
+	})
+}
+
+// TestOnRing: what is done on the ring itself is on record at one server, also when none
+// runs at that moment, and what was refused.
+func TestOnRing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ring := must(keyring.Create(t.Context(), keyringtest.NewMemory(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}}))(t)
+		people := must(keyserver.NewPersons(ring))(t)
+		do := func(op, name, reason string, f func() error) error {
+			return people.OnRing(t.Context(), op, name, reason, f)
+		}
+		appoint := func(name string, role admin.Role) func() error {
+			return func() error { return people.Appoint(t.Context(), name, role, "") }
+		}
+		if err := do("appoint", "olga", "owner", appoint("olga", admin.Owner)); err != nil {
+			t.Fatal(err)
+		}
+		var servers []*rig
+		for range 2 {
+			servers = append(servers, newRig(t, func(c *keyserver.Config, gc *channelkey.GateConfig) {
+				c.Ring, c.Shared = ring, true
+				gc.Store = must(keyserver.GateStore(ring))(t)
+			}))
+		}
+		time.Sleep(3 * time.Second)
+		if err := do("dismiss", "olga", "", func() error { return people.Dismiss(t.Context(), "olga") }); !errors.Is(err, keyserver.ErrLastOwner) {
+			t.Error(err)
+		}
+		if err := do("grant", "olga", strings.Repeat("x", 10_000), func() error { return nil }); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		all := strings.Join(append(servers[0].entries(), servers[1].entries()...), "\n")
+		for want, times := range map[string]int{"admin appoint  owner, on the ring at 2000-01-01T00:00:00Z": 1, "admin dismiss  on the ring": 1,
+			"admin dismiss refused last-owner, on the ring": 1, "admin grant  xxx": 1} {
+			if n := strings.Count(all, want); n != times {
+				t.Errorf("%d entries %q in\n%s", n, want, all)
+			}
+		}
+		shelf := must(ring.Shelf("keyserver"))(t)
+		if left, _, err := shelf.List(t.Context(), "a/"); err != nil || len(left) > 0 {
+			t.Errorf("%d notes are left, %v", len(left), err)
 		}
 	})
 }

@@ -235,6 +235,7 @@ func (st *state) sweep() {
 	defer cancel()
 	st.checkMine(ctx)
 	st.freeNumbers(ctx)
+	st.sweepNotes(ctx)
 	known := map[string]bool{}
 	heart, _, err := st.shelf.List(ctx, "h/")
 	if err != nil {
@@ -321,6 +322,8 @@ func (st *state) watch() {
 				st.s.membersChanged()
 			case strings.HasPrefix(ev.Key, "b/"):
 				st.s.blindChanged(ev.Key)
+			case strings.HasPrefix(ev.Key, "a/") && !ev.Deleted:
+				st.takeNote(st.s.ctx, ev.Key, false)
 			case strings.HasPrefix(ev.Key, "r/") && !ev.Deleted:
 				err = st.learn(ev.Key)
 			}

@@ -57,7 +57,7 @@ func (s *Server) enterHub(ctx context.Context, name string, m *member, back bool
 	if back {
 		h.senders.mark(m.sender)
 	} else {
-		number, ok := h.senders.take()
+		number, ok := h.number()
 		if !ok {
 			return errFull
 		}
@@ -165,13 +165,30 @@ func (h *hub) gone(m *member, putOut bool) {
 	}
 }
 
+// number takes a sender number that nobody has, and that no epoch bars. h.mu is held.
+func (h *hub) number() (uint16, bool) {
+	var barred []uint16
+	defer func() {
+		for _, n := range barred {
+			h.senders.give(n)
+		}
+	}()
+	for {
+		n, ok := h.senders.take()
+		if !ok || h.snap == nil || !h.snap.bars(n) {
+			return n, ok
+		}
+		barred = append(barred, n)
+	}
+}
+
 // renumber gives a member the next number; the old one is another server's.
 func (h *hub) renumber(m *member) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := m.sender
 	h.senders.next = uint16(rand.N(1 << 16)) // out of the other's range
-	number, ok := h.senders.take()
+	number, ok := h.number()
 	if ok {
 		m.sender = number
 		h.senders.give(old)

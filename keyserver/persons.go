@@ -15,8 +15,11 @@ import (
 
 // Persons are those who may administer the key servers of a ring. They lie on a shelf of
 // the ring, which all its servers share: whoever can open the ring appoints the first
-// owner.
-type Persons struct{ shelf *keyring.Shelf }
+// owner. [Persons.OnRing] has that audited.
+type Persons struct {
+	ring  *keyring.Ring
+	shelf *keyring.Shelf
+}
 
 // The life of a person's token.
 const (
@@ -52,7 +55,7 @@ func NewPersons(ring *keyring.Ring) (*Persons, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Persons{shelf}, nil
+	return &Persons{ring, shelf}, nil
 }
 
 func (p *Persons) key(name string) (string, error) {

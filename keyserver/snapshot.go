@@ -28,7 +28,7 @@ func newSnapshot(h *keyring.Handout, keeper string) (*snapshot, error) {
 	s := &snapshot{refs: 1, keys: api.Keys{Channel: h.Channel, Keeper: keeper, Revision: h.Revision, GraceSeconds: int64(h.Grace.Seconds()), Epochs: []api.Epoch{}}}
 	for i := range h.Keys {
 		k := &h.Keys[i]
-		e := api.Epoch{Epoch: k.Number, Kind: k.Kind.String(), State: api.StateActive, Suite: k.SuiteName, SuiteID: uint16(k.Suite), Fingerprint: k.Fingerprint, Secret: k.Secret()}
+		e := api.Epoch{Epoch: k.Number, Kind: k.Kind.String(), State: api.StateActive, Suite: k.SuiteName, SuiteID: uint16(k.Suite), Fingerprint: k.Fingerprint, Barred: k.Barred, Secret: k.Secret()}
 		if k.State == keyring.Staged {
 			e.State = api.StateStaged
 			s.staged = true
@@ -78,6 +78,14 @@ func (s *snapshot) newer(old *snapshot) bool {
 	return slices.ContainsFunc(s.keys.Epochs, func(e api.Epoch) bool {
 		return !slices.ContainsFunc(old.keys.Epochs, func(o api.Epoch) bool { return same(e, o) })
 	}) || s.staged != old.staged || s.keys.Bundle != nil && s.keys.Revision > old.keys.Revision
+}
+
+// bars reports whether members refuse a sender number in an epoch that lives.
+func (s *snapshot) bars(number uint16) bool {
+	return slices.ContainsFunc(s.keys.Epochs, func(e api.Epoch) bool {
+		_, found := slices.BinarySearch(e.Barred, number)
+		return found
+	})
 }
 
 // etag names what a member is given.

@@ -24,6 +24,8 @@ import (
 //	n/NAME/NUMBER    a sender number that is in use
 //	r/NAME           a revocation, or a card that was replaced
 //	h/SERVER         a server's sign of life
+//	b/NAME           a blind channel's bundles: see blind.go
+//	a/ID             a note for the audit record: see notes.go
 //
 // NAME is a keyed hash. A seat goes after the rotation that excludes who sat there: if
 // its server dies before, another one finds the seat, and rotates.

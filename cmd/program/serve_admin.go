@@ -36,7 +36,7 @@ appoints persons, grants them tokens and sets policies; an operator creates and 
 channels, revokes and puts out, issues channel keys; an auditor reads the audit record.
 
 "serve admin person" works on the ring itself, where the servers run: it appoints the
-first owner. Everything else is asked of a server (serve --admin-listen), which wants
+first owner, and stands in a server's audit record as well. Everything else is asked of a server (serve --admin-listen), which wants
 the person's client certificate and a token that ends after 8 hours, or 24 at most, and
 records every call, refused ones too.`,
 		Example: `  chanseal serve admin person add olga --role owner --certificate olga.pem
@@ -58,7 +58,8 @@ records every call, refused ones too.`,
 // adminPersonCommand works on the ring.
 func (p *program) adminPersonCommand() *cobra.Command {
 	c := &cobra.Command{Use: "person", Short: "on the ring itself: who may administer its servers", Args: cobra.ArbitraryArgs, RunE: needCommand}
-	with := func(c *cobra.Command, do func(context.Context, *keyserver.Persons) error) error {
+	// What is done is on record at the servers of the ring.
+	with := func(c *cobra.Command, op, name, reason string, do func(context.Context, *keyserver.Persons) error) error {
 		ring, err := p.openRing(c.Context(), "")
 		if err != nil {
 			return err
@@ -68,7 +69,7 @@ func (p *program) adminPersonCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return do(c.Context(), people)
+		return people.OnRing(c.Context(), op, name, reason, func() error { return do(c.Context(), people) })
 	}
 	var role, certificate string
 	add := &cobra.Command{Use: "add NAME --role ROLE", Short: "appoint a person, or change their role", Args: exactArgs("NAME"),
@@ -77,7 +78,7 @@ func (p *program) adminPersonCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return with(c, func(ctx context.Context, people *keyserver.Persons) error {
+			return with(c, "appoint", args[0], known(role), func(ctx context.Context, people *keyserver.Persons) error {
 				return people.Appoint(ctx, args[0], admin.Role(role), pin)
 			})
 		}}
@@ -86,7 +87,7 @@ func (p *program) adminPersonCommand() *cobra.Command {
 	var out string
 	token := &cobra.Command{Use: "token NAME", Short: "grant a person a token, in place of an earlier one", Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return with(c, func(ctx context.Context, people *keyserver.Persons) error {
+			return with(c, "grant", args[0], "", func(ctx context.Context, people *keyserver.Persons) error {
 				token, until, err := people.Grant(ctx, args[0], life.d)
 				if err != nil {
 					return err
@@ -99,7 +100,7 @@ func (p *program) adminPersonCommand() *cobra.Command {
 	token.Flags().StringVarP(&out, "output", "o", "", "write it to `FILE`")
 	list := &cobra.Command{Use: "list", Short: "list all persons", Args: exactArgs(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return with(c, func(ctx context.Context, people *keyserver.Persons) error {
+			return with(c, "persons", "", "", func(ctx context.Context, people *keyserver.Persons) error {
 				all, err := people.List(ctx)
 				if err != nil {
 					return err
@@ -109,10 +110,18 @@ func (p *program) adminPersonCommand() *cobra.Command {
 		}}
 	remove := &cobra.Command{Use: "remove NAME", Short: "dismiss a person", Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return with(c, func(ctx context.Context, people *keyserver.Persons) error { return people.Dismiss(ctx, args[0]) })
+			return with(c, "dismiss", args[0], "", func(ctx context.Context, people *keyserver.Persons) error { return people.Dismiss(ctx, args[0]) })
 		}}
 	c.AddCommand(add, token, list, remove)
 	return c
+}
+
+// known returns a role's name; "" if it is none.
+func known(role string) string {
+	if admin.Role(role).Valid() {
+		return role
+	}
+	return ""
 }
 
 func appointFlags(c *cobra.Command, role, certificate *string) {

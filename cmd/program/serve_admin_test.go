@@ -86,7 +86,7 @@ func TestServeAdmin(t *testing.T) {
 	if res, err := audit.Verify(strings.NewReader(record), nil); err != nil || res.Head.Seq < 8 {
 		t.Errorf("%v\n%s", err, record)
 	}
-	for _, want := range []string{`"event":"admin rotate"`, `"reason":"wrong-role"`, `"reason":"other-certificate"`, `"event":"admin issue"`} {
+	for _, want := range []string{`"event":"admin rotate"`, `"reason":"wrong-role"`, `"reason":"other-certificate"`, `"event":"admin issue"`, `"reason":"owner, on the ring at 20`, `"event":"admin grant"`} {
 		if !strings.Contains(record, want) {
 			t.Errorf("no %s in the record", want)
 		}

@@ -71,6 +71,9 @@ type Epoch struct {
 	// Activated When the epoch became active, in unix milliseconds.
 	Activated int64 `json:"activated,omitempty"`
 
+	// Barred Numbers of senders who went. What they seal under this epoch from now on is to be refused; a number is no proof of who sealed.
+	Barred []uint16 `json:"barred,omitempty"`
+
 	// Epoch The epoch's number.
 	Epoch uint64 `json:"epoch"`
 

@@ -24,7 +24,7 @@ func into(ring *keyring.Ring) func(context.Context, *api.Keys, uint16) error {
 				continue // it retires: who was there then has it
 			}
 			g := keyring.Given{Number: e.Epoch, Kind: kindOf(e.Kind), State: keyring.Active, Suite: cipher.SuiteID(e.SuiteID), Created: time.Now(),
-				ActivateAt: moment(e.ActivateAt), Activated: moment(e.Activated), Secret: e.Secret}
+				ActivateAt: moment(e.ActivateAt), Activated: moment(e.Activated), Secret: e.Secret, Barred: e.Barred}
 			// Who may not have the active epoch seals under the next one as soon as it is
 			// there: everybody opens it already.
 			if e.State == api.StateStaged && active {

@@ -137,3 +137,39 @@ func TestMinuteAway(t *testing.T) {
 		}
 	})
 }
+
+// TestPutOutIsRefused: what somebody who was put out goes on to seal, under the epochs that
+// they had, members refuse as soon as they hold the next one.
+func TestPutOutIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		must(w.ch.SetPolicy(t.Context(), keyring.Policy{}))(t)
+		h := w.start("one", shared)
+		a, chA := w.memberRing(client.Options{})
+		b, chB := w.memberRing(client.Options{UID: "2"})
+		defer a.Close()
+		ctx := t.Context()
+		theirs := must(chB.Sender(ctx, b.Sender(), keyring.SenderOptions{}))(t)
+		ours := must(w.ch.Sender(ctx, 9, keyring.SenderOptions{}))(t)
+		atA := must(chA.Receiver(ctx, keyring.ReceiverOptions{}))(t)
+		defer func() { theirs.Close(); ours.Close(); atA.Close() }()
+		if lost := call(t, time.Second, theirs, atA); lost[0] != 0 {
+			t.Fatalf("lost %v", lost)
+		}
+		if err := h.gate.Revoke(channelkey.Revocation{User: "2", Until: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		<-b.Done()
+		synctest.Wait()
+		before, _ := w.active()
+		if lost := call(t, 3*time.Second, theirs, atA); lost[0] != 150 {
+			t.Errorf("members open %d frames of who was put out", 150-lost[0])
+		}
+		if now, _ := w.active(); now != before {
+			t.Error("the next epoch became active meanwhile")
+		}
+		if lost := call(t, 3*time.Second, ours, atA); lost[0] != 0 {
+			t.Errorf("lost %v of another", lost)
+		}
+	})
+}
