@@ -84,6 +84,13 @@ func findSequence(head []byte) (at, front int) {
 	return 0, 0
 }
 
+// appended reports that the element that appendSequence put into a header is the one that
+// is found: what stands before it may not be well formed, and swallow it.
+func appended(head []byte) bool {
+	at, front := findSequence(head)
+	return at != 0 && at-front == len(head)-4
+}
+
 // cutSequence appends an RTP header to dst without the element that appendSequence put
 // into it, and returns the sequence number; ok is false if there is none, and the header
 // is appended as it is. Where others moved the element, padding takes its place.

@@ -476,3 +476,25 @@ func (c collect) Seal(dst, frame, _ []byte) ([]byte, error) {
 	*c.frames = append(*c.frames, bytes.Clone(frame))
 	return append(dst, 1), nil
 }
+
+// TestSwallowed: behind an extension that ends in the midst of an element, that of the
+// sequence number would be read as its content. Such a packet passes in one piece, and
+// is refused where it has to be numbered.
+func TestSwallowed(t *testing.T) {
+	seal, open := pair(t, cipher.AES128GCM())
+	s := sealing(t, seal, 300)
+	o := opening(t, open, func(_ *rtpseal.Unit, err error) { t.Error(err) })
+	swallows := []byte{0xBE, 0xDE, 0, 1, 0x10, 7, 0x22, 1} // the second element is 3 bytes long
+	var out, back rtpseal.Packets
+	short := plain(1, 2, 3, true, swallows, []byte("payload"))
+	if err := s.Push(short, &out); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Push(out.At(0), epoch, &back); err != nil || back.Len() != 1 || !bytes.Equal(back.At(0), short) {
+		t.Errorf("%v: %d packets came out", err, back.Len())
+	}
+	out.Reset()
+	if err := s.Push(plain(1, 3, 4, true, swallows, make([]byte, 500)), &out); err != rtpseal.ErrExtension || out.Len() != 0 {
+		t.Errorf("%v, and %d packets leave", err, out.Len())
+	}
+}

@@ -9,7 +9,7 @@ import (
 // Reasons for which a packet does not go on, beside those of package cipher.
 var (
 	// ErrExtension says that a packet has to be cut in pieces, and that its header has
-	// an extension beside which the sequence number cannot stand.
+	// an extension beside which the sequence number cannot stand, or would not be found.
 	ErrExtension = errors.New("rtpseal: a header extension of a kind that leaves no room for the sequence number")
 	// ErrNoCodec says that whole frames came in and no codec was named to cut them up.
 	ErrNoCodec = errors.New("rtpseal: a whole frame, and no codec is set that makes packets of it")
@@ -87,7 +87,7 @@ func looksNumbered(head []byte) bool {
 // pieces sends a unit of a stream that has sequence numbers of its own.
 func (s *Sealing) pieces(h Header, head []byte, out *Packets) error {
 	var ok bool
-	if s.head, ok = appendSequence(s.head[:0], head, h.Sequence); !ok {
+	if s.head, ok = appendSequence(s.head[:0], head, h.Sequence); !ok || !appended(s.head) {
 		return ErrExtension
 	}
 	plain := headerMin + 4*int(head[0]&15)
