@@ -444,6 +444,11 @@ func listenRTP(address, ifname string, plus int) (net.PacketConn, error) {
 			}
 		}
 		c, err = net.ListenMulticastUDP("udp", ifi, a)
+		if err == nil {
+			if err = ownGroupsOnly(c, a.IP.To4() != nil); err != nil {
+				c.Close()
+			}
+		}
 	} else {
 		c, err = net.ListenUDP("udp", a)
 	}

@@ -59,11 +59,17 @@ func arrives(t *testing.T, to string, c net.PacketConn, pkt []byte) {
 	if _, err := src.Write(pkt); err != nil {
 		t.Fatal(err)
 	}
+	receives(t, c, pkt)
+}
+
+// receives waits until a packet comes at c that equals pkt.
+func receives(t *testing.T, c net.PacketConn, pkt []byte) {
+	t.Helper()
 	buf := make([]byte, 4096)
 	c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	n, _, err := c.ReadFrom(buf)
 	if err != nil || !bytes.Equal(buf[:n], pkt) {
-		t.Fatalf("through %s: %v, %q", to, err, buf[:n])
+		t.Fatalf("at %v: %v, %q, want %q", c.LocalAddr(), err, buf[:n], pkt)
 	}
 }
 
@@ -138,30 +144,33 @@ func TestGatewayStreams(t *testing.T) {
 	}
 }
 
-// TestGatewayMulticast: sealed packets go to a group and are taken from it.
-func TestGatewayMulticast(t *testing.T) {
-	lo := ""
+// loopback is the interface, if it has multicast.
+func loopback(t *testing.T) *net.Interface {
+	t.Helper()
 	all, err := net.Interfaces()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback != 0 && i.Flags&net.FlagUp != 0 {
-			lo = i.Name
+	for i := range all {
+		if all[i].Flags&net.FlagLoopback == 0 || all[i].Flags&net.FlagUp == 0 {
+			continue
 		}
+		c, err := net.ListenMulticastUDP("udp4", &all[i], &net.UDPAddr{IP: net.IPv4(239, 77, 7, 7)})
+		if err != nil {
+			t.Skipf("no multicast here: %v", err)
+		}
+		c.Close()
+		return &all[i]
 	}
-	ifi, err := net.InterfaceByName(lo)
-	if err != nil {
-		t.Skip("no loopback interface")
-	}
+	t.Skip("no loopback interface")
+	return nil
+}
+
+// TestGatewayMulticast: sealed packets go to a group and are taken from it.
+func TestGatewayMulticast(t *testing.T) {
+	lo := loopback(t).Name
 	home := newTestRing(t)
 	group := fmt.Sprintf("239.77.7.7:%d", freePort(t, "127.0.0.1"))
-	addr, _ := net.ResolveUDPAddr("udp", group)
-	if c, err := net.ListenMulticastUDP("udp", ifi, addr); err != nil {
-		t.Skipf("no multicast here: %v", err)
-	} else {
-		c.Close()
-	}
 	in, end := fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1")), listenAt(t, "127.0.0.1:0")
 	background(t, home, "gateway", "open", "--channel", "stage", "--listen", group, "--to", end.LocalAddr().String(), "--interface", lo, "--rtcp-mux")
 	background(t, home, "gateway", "seal", "--channel", "stage", "--listen", in, "--to", group, "--interface", lo, "--rtcp-mux")
