@@ -15,37 +15,38 @@ type Exchange struct {
 	link *link
 
 	mu    sync.RWMutex
-	peers map[netip.AddrPort]func(*batch, netip.AddrPort)
+	peers map[netip.AddrPort]func(*batch)
 }
 
 // NewExchange makes an Exchange of a socket, which Run closes.
 func NewExchange(pc net.PacketConn) *Exchange {
-	e := &Exchange{pc: pc, link: newLink(pc), peers: map[netip.AddrPort]func(*batch, netip.AddrPort){}}
-	e.link.sys.everySource(true)
-	return e
+	return &Exchange{pc: pc, link: newLink(pc), peers: map[netip.AddrPort]func(*batch){}}
 }
 
-func (e *Exchange) add(peer netip.AddrPort, f func(*batch, netip.AddrPort)) {
+func (e *Exchange) add(peer netip.AddrPort, f func(*batch)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.peers[peer] = f
+	e.peers[plainAddr(peer)] = f
+}
+
+// plainAddr is an address as it is compared: one of IPv4 by itself, none with a zone,
+// whose names differ.
+func plainAddr(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
 // Run passes RTCP back until the context ends.
 func (e *Exchange) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { e.pc.Close() })()
 	var one batch
-	pump(ctx, e.link, func(b *batch, from netip.AddrPort) {
-		for _, m := range b.msgs {
-			if m.from.IsValid() {
-				from = m.from
-			}
+	pump(ctx, e.link, func(b *batch) {
+		for i, m := range b.msgs {
 			e.mu.RLock()
-			f := e.peers[netip.AddrPortFrom(from.Addr().Unmap(), from.Port())]
+			f := e.peers[plainAddr(b.source(i))]
 			e.mu.RUnlock()
 			if f != nil {
 				one.msgs = append(one.msgs[:0], m)
-				f(&one, from)
+				f(&one)
 			}
 		}
 	})

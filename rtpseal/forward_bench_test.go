@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -64,7 +63,7 @@ func BenchmarkForward(b *testing.B) {
 				var load, mid Packets
 				var spent time.Duration
 				buf, pkt := make([]byte, 2048), make([]byte, 1200)
-				handle := func(bt *batch, _ netip.AddrPort) {
+				handle := func(bt *batch) {
 					bt.out.Reset()
 					now := time.Now()
 					bt.each(func(pkt []byte) {
@@ -119,9 +118,9 @@ func BenchmarkForward(b *testing.B) {
 						}
 					} else {
 						for got := 0; got < batchSize; {
-							if err := rx.read(func(bt *batch, from netip.AddrPort) {
+							if err := rx.read(func(bt *batch) {
 								bt.each(func([]byte) { got++ })
-								handle(bt, from)
+								handle(bt)
 							}); err != nil {
 								b.Fatal(err)
 							}
@@ -130,7 +129,7 @@ func BenchmarkForward(b *testing.B) {
 					spent += time.Since(begun)
 					passed += batchSize
 					for got := 0; got < batchSize; {
-						drain.read(func(bt *batch, _ netip.AddrPort) { bt.each(func([]byte) { got++ }) })
+						drain.read(func(bt *batch) { bt.each(func([]byte) { got++ }) })
 					}
 				}
 				b.ReportMetric(float64(spent.Nanoseconds())/float64(passed), "ns/packet")

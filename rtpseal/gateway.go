@@ -3,6 +3,7 @@ package rtpseal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -36,7 +37,7 @@ func (sealingMapper) Kept() int                 { return 0 }
 // GatewayOptions of [NewGateway].
 type GatewayOptions struct {
 	// In is where packets come, Out is where they leave from, to To. RTCP that comes
-	// to Out goes back to where the last packet of In came from.
+	// to Out goes back to where the last packet of In came from that went on.
 	In, Out net.PacketConn
 	To      netip.AddrPort
 	// ControlIn, ControlOut and ControlTo are the same for RTCP on ports of its own;
@@ -120,7 +121,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		}
 	}()
 	var running sync.WaitGroup
-	loop := func(l *link, f func(*batch, netip.AddrPort)) {
+	loop := func(l *link, f func(*batch)) {
 		if l == nil {
 			return
 		}
@@ -151,7 +152,7 @@ func (g *Gateway) close() {
 }
 
 // pump reads until the socket is closed. Other errors are of single packets, and pass.
-func pump(ctx context.Context, l *link, f func(*batch, netip.AddrPort)) {
+func pump(ctx context.Context, l *link, f func(*batch)) {
 	for {
 		err := l.read(f)
 		switch {
@@ -169,9 +170,9 @@ func pump(ctx context.Context, l *link, f func(*batch, netip.AddrPort)) {
 }
 
 // media passes a batch of RTP on.
-func (g *Gateway) media(b *batch, from netip.AddrPort) {
+func (g *Gateway) media(b *batch) {
 	now := time.Now()
-	remember(&g.peer, from)
+	good, reports := -1, -1 // messages of which something went on
 	out := &b.out
 	out.Reset()
 	var packets, bytes uint64
@@ -183,13 +184,18 @@ func (g *Gateway) media(b *batch, from netip.AddrPort) {
 				return
 			}
 			g.o.Stats.Control.Add(1)
+			reports = b.at
 			out.Add(pkt)
 			return
 		}
 		packets++
 		bytes += uint64(len(pkt))
+		before := out.Len()
 		if err := g.m.Push(pkt, now, out); err != nil {
 			g.refused(nil, err)
+		}
+		if out.Len() > before {
+			good = b.at
 		}
 		if out.Len() >= flushAt {
 			g.flush(out)
@@ -198,6 +204,12 @@ func (g *Gateway) media(b *batch, from netip.AddrPort) {
 	g.flush(out)
 	g.kept()
 	g.mu.Unlock()
+	switch {
+	case good >= 0:
+		remember(&g.peer, b.source(good))
+	case reports >= 0 && g.peer.Load() == nil:
+		remember(&g.peer, b.source(reports))
+	}
 	g.o.Stats.PacketsIn.Add(packets)
 	g.o.Stats.BytesIn.Add(bytes)
 	g.o.Stats.Delay.add(time.Since(now), packets)
@@ -256,9 +268,9 @@ func (g *Gateway) PutOut(gone func(cipher.KeyID) bool) {
 }
 
 // control passes RTCP on, from its own port to its own port.
-func (g *Gateway) control(to *link) func(*batch, netip.AddrPort) {
-	return func(b *batch, from netip.AddrPort) {
-		remember(&g.controlPeer, from)
+func (g *Gateway) control(to *link) func(*batch) {
+	return func(b *batch) {
+		good := -1
 		b.out.Reset()
 		b.each(func(pkt []byte) {
 			g.mu.Lock()
@@ -269,8 +281,12 @@ func (g *Gateway) control(to *link) func(*batch, netip.AddrPort) {
 				g.refused(nil, ErrNotRTP)
 				return
 			}
+			good = b.at
 			b.out.Add(pkt)
 		})
+		if good >= 0 {
+			g.reported(b.source(good))
+		}
 		if to != nil {
 			sent, _ := to.write(&b.out, g.o.ControlTo)
 			g.o.Stats.Control.Add(uint64(sent))
@@ -278,13 +294,16 @@ func (g *Gateway) control(to *link) func(*batch, netip.AddrPort) {
 	}
 }
 
-// backward passes RTCP from the receiver back to whoever sends.
-func (g *Gateway) backward(to *link, peer *atomic.Pointer[netip.AddrPort]) func(*batch, netip.AddrPort) {
-	return func(b *batch, _ netip.AddrPort) {
+// backward passes RTCP from the receiver back to whoever sends. Where packets go to one
+// host, only that one is heard.
+func (g *Gateway) backward(to *link, peer *atomic.Pointer[netip.AddrPort]) func(*batch) {
+	return func(b *batch) {
 		p := peer.Load()
 		b.out.Reset()
 		b.each(func(pkt []byte) {
-			if checkRTCP(pkt, nil) {
+			if g.o.Exchange == nil && !g.receives(b.source(b.at).Addr()) {
+				g.refused(nil, errStranger)
+			} else if checkRTCP(pkt, nil) {
 				b.out.Add(pkt)
 			} else {
 				g.refused(nil, ErrNotRTP)
@@ -294,6 +313,22 @@ func (g *Gateway) backward(to *link, peer *atomic.Pointer[netip.AddrPort]) func(
 			sent, _ := to.write(&b.out, *p)
 			g.o.Stats.Control.Add(uint64(sent))
 		}
+	}
+}
+
+var errStranger = fmt.Errorf("%w of the receiver", ErrNotRTP)
+
+// receives reports whether packets go to this host.
+func (g *Gateway) receives(host netip.Addr) bool {
+	to := g.o.To.Addr()
+	return to.IsMulticast() || host.Unmap().WithZone("") == to.Unmap().WithZone("")
+}
+
+// reported remembers where RTCP came from. It proves nothing: once it is known where the
+// media come from, reports from other hosts are not answered.
+func (g *Gateway) reported(from netip.AddrPort) {
+	if media := g.peer.Load(); media == nil || g.controlPeer.Load() == nil || media.Addr() == from.Addr() {
+		remember(&g.controlPeer, from)
 	}
 }
 

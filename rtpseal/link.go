@@ -31,21 +31,31 @@ func newLink(pc net.PacketConn) *link {
 // batch is what one read gave.
 type batch struct {
 	msgs []message
+	at   int // the message that each is at
 	sys  sysBatch
-	one  []byte // of the portable path
+	one  []byte         // of the portable path, as from
+	from netip.AddrPort // where that came from
 	out  Packets
 }
 
-// message is a datagram, or several of seg bytes each but for the last.
+// message is a datagram, or several of seg bytes each, but for the last, from one source.
 type message struct {
 	data []byte
-	seg  int            // 0: one datagram
-	from netip.AddrPort // of an Exchange only
+	seg  int // 0: one datagram
+}
+
+// source is where a message came from.
+func (b *batch) source(i int) netip.AddrPort {
+	if b.one != nil {
+		return b.from
+	}
+	return b.sys.source(i)
 }
 
 // each calls f for every datagram.
 func (b *batch) each(f func(pkt []byte)) {
-	for _, m := range b.msgs {
+	for i, m := range b.msgs {
+		b.at = i
 		data := m.data
 		for m.seg > 0 && len(data) > m.seg {
 			f(data[:m.seg:m.seg])
@@ -66,9 +76,8 @@ var batches = func() chan *batch {
 	return c
 }()
 
-// read waits for packets and hands them to f with the address that the last came from.
-// The batch is f's until it returns.
-func (l *link) read(f func(b *batch, from netip.AddrPort)) error {
+// read waits for packets and hands them to f. The batch is f's until it returns.
+func (l *link) read(f func(*batch)) error {
 	if l.ok {
 		return l.sys.read(f)
 	}
@@ -80,8 +89,8 @@ func (l *link) read(f func(b *batch, from netip.AddrPort)) error {
 	if err != nil {
 		return err
 	}
-	b.msgs = append(b.msgs[:0], message{data: b.one[:n]})
-	f(b, addrPort(from))
+	b.msgs, b.from = append(b.msgs[:0], message{data: b.one[:n]}), addrPort(from)
+	f(b)
 	return nil
 }
 

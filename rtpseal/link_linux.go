@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +27,8 @@ const (
 type sysLink struct {
 	raw   syscall.RawConn
 	v6    bool
-	every bool        // the source of every datagram is wanted
 	noRow atomic.Bool // the kernel or the device refused UDP_SEGMENT
+	zone  zone        // of the last address that was written to
 
 	// What the callbacks use: a read and a write run at a time.
 	onRead, onWrite func(fd uintptr) bool
@@ -88,9 +90,9 @@ func (l *sysLink) init(u *net.UDPConn) error {
 	return nil
 }
 
-func (l *sysLink) everySource(on bool) { l.every = on }
+func (b *sysBatch) source(i int) netip.AddrPort { return from(&b.names[i]) }
 
-func (l *sysLink) read(f func(b *batch, from netip.AddrPort)) error {
+func (l *sysLink) read(f func(*batch)) error {
 	if err := l.raw.Read(l.onRead); err != nil {
 		return err
 	}
@@ -102,12 +104,7 @@ func (l *sysLink) read(f func(b *batch, from netip.AddrPort)) error {
 		}
 		return l.readErr
 	}
-	for i := range b.msgs {
-		if l.every {
-			b.msgs[i].from = from(&b.sys.names[i])
-		}
-	}
-	f(b, from(&b.sys.names[len(b.msgs)-1]))
+	f(b)
 	batches <- b
 	return nil
 }
@@ -158,6 +155,8 @@ func segment(h *unix.Msghdr, ctrl []byte) int {
 	return 0
 }
 
+// from reads an address. A zone is the number of its interface: to look its name up would
+// cost more than the packet.
 func from(sa *unix.RawSockaddrInet6) netip.AddrPort {
 	switch sa.Family {
 	case unix.AF_INET:
@@ -166,9 +165,7 @@ func from(sa *unix.RawSockaddrInet6) netip.AddrPort {
 	case unix.AF_INET6:
 		ip := netip.AddrFrom16(sa.Addr)
 		if sa.Scope_id != 0 && !ip.Is4In6() {
-			if ifi, err := net.InterfaceByIndex(int(sa.Scope_id)); err == nil {
-				ip = ip.WithZone(ifi.Name)
-			}
+			ip = ip.WithZone(strconv.Itoa(int(sa.Scope_id)))
 		}
 		return netip.AddrPortFrom(ip, swap(sa.Port))
 	}
@@ -204,10 +201,10 @@ func (l *sysLink) write(p *Packets, to netip.AddrPort) (int, error) {
 	default:
 		w = new(sysWrite)
 	}
-	w.size = w.put(to, l.v6)
 	sent := 0
 	var err error
 	l.writing <- struct{}{}
+	w.size = w.put(to, l.v6, &l.zone)
 	for i := 0; i < p.Len() && err == nil; {
 		i = w.fill(p, i, !l.noRow.Load())
 		l.w, w.done, w.errno = w, 0, 0
@@ -219,16 +216,17 @@ func (l *sysLink) write(p *Packets, to netip.AddrPort) (int, error) {
 			continue
 		}
 		// The first row that is left was refused: it goes packet by packet, or not at all.
-		back := 0
 		for r := w.done; r < w.rows; r++ {
-			back += w.count[r]
+			i -= w.count[r]
 		}
-		i -= back
-		switch {
-		case w.count[w.done] > 1:
-			l.noRow.Store(true)
-		case w.errno == unix.ECONNREFUSED || w.errno == unix.EPERM || w.errno == unix.EMSGSIZE || w.errno == unix.EINVAL ||
-			w.errno == unix.ENETUNREACH || w.errno == unix.EHOSTUNREACH || w.errno == unix.ENOBUFS:
+		switch w.errno {
+		case unix.EINVAL, unix.EIO, unix.EMSGSIZE, unix.EOPNOTSUPP: // of rows, or of the packet
+			if w.count[w.done] > 1 {
+				l.noRow.Store(true)
+				continue
+			}
+			i += w.count[w.done]
+		case unix.ECONNREFUSED, unix.EPERM, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.ENOBUFS: // of the network
 			i += w.count[w.done]
 		default:
 			err = w.errno
@@ -300,17 +298,36 @@ func (l *sysLink) tryWrite(fd uintptr) bool {
 }
 
 // put writes the address and returns its length.
-func (w *sysWrite) put(to netip.AddrPort, v6 bool) uint32 {
+func (w *sysWrite) put(to netip.AddrPort, v6 bool, z *zone) uint32 {
 	if !v6 {
 		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&w.name))
 		*sa = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: swap(to.Port()), Addr: to.Addr().Unmap().As4()}
 		return unix.SizeofSockaddrInet4
 	}
 	w.name = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: swap(to.Port()), Addr: to.Addr().As16()}
-	if zone := to.Addr().Zone(); zone != "" {
-		if ifi, err := net.InterfaceByName(zone); err == nil {
-			w.name.Scope_id = uint32(ifi.Index)
-		}
+	if name := to.Addr().Zone(); name != "" {
+		w.name.Scope_id = z.index(name)
 	}
 	return unix.SizeofSockaddrInet6
+}
+
+// zone remembers the number of an interface for a while: to look it up costs more than
+// a packet.
+type zone struct {
+	name  string
+	is    uint32
+	until time.Time
+}
+
+func (z *zone) index(name string) uint32 {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return uint32(n)
+	}
+	if now := time.Now(); name != z.name || now.After(z.until) {
+		*z = zone{name: name, until: now.Add(time.Second)}
+		if ifi, err := net.InterfaceByName(name); err == nil {
+			z.is = uint32(ifi.Index)
+		}
+	}
+	return z.is
 }

@@ -14,8 +14,8 @@ type sysBatch struct{}
 
 func (*sysLink) init(*net.UDPConn) error { return errors.ErrUnsupported }
 
-func (*sysLink) everySource(bool) {}
+func (*sysBatch) source(int) netip.AddrPort { return netip.AddrPort{} }
 
-func (*sysLink) read(func(*batch, netip.AddrPort)) error { return errors.ErrUnsupported }
+func (*sysLink) read(func(*batch)) error { return errors.ErrUnsupported }
 
 func (*sysLink) write(*Packets, netip.AddrPort) (int, error) { return 0, errors.ErrUnsupported }
