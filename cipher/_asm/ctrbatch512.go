@@ -1,6 +1,6 @@
 package main
 
-// CTR with HMAC for batches, four frames at a time: each is encrypted and its whole
+// CTR with HMAC for small batches, four frames at a time (ctrbatch8.go has those of six and more): each is encrypted and its whole
 // message, padded and in SHA's byte order, laid on the stack; then the four messages are
 // hashed side by side and their HMACs finished.
 //
@@ -41,19 +41,29 @@ const (
 // fourMost is the longest text in bytes that openFourAVX512 takes.
 const fourMost = 512
 
-// room4 is the size of the room, and what of the frame is above it: the buffer for a last
-// vector and two words.
-func room4(kind macKind) (size, frame int) {
-	if size = b4Stream + 64; kind == macOpen { // 64 to align
-		size += 4 * b4Keys
-	}
-	return size, size + 80
+// batchRoom says what is where in the room of a kernel for several frames.
+type batchRoom struct {
+	msg, len int // messages, and the length of one
+	blocks   int // of each message, as 64 bits
+	streams  int // key streams, if any
+	keys     int // pointers to the frames' keys, or 0
+	frames   int // at most
 }
 
-// roomAt brings the room's address to a register.
-func roomAt(kind macKind, reg string) []string {
-	_, frame := room4(kind)
-	return []string{f("LEAQ room-%d(SP), %s", frame-63, reg), f("ANDQ $-64, %s", reg)}
+var room4 = batchRoom{msg: b4Msg, len: b4Len, blocks: b4Blocks, streams: b4Stream, frames: 4}
+
+// frame is the size of the frame on the stack: above the room are the buffer for a last vector and two words.
+func (r batchRoom) frame(kind macKind) int {
+	size := r.streams + 64 // 64 to align
+	if kind == macOpen {
+		size += r.frames * b4Keys
+	}
+	return size + 80
+}
+
+// at brings the room's address to a register.
+func (r batchRoom) at(kind macKind, reg string) []string {
+	return []string{f("LEAQ room-%d(SP), %s", r.frame(kind)-63, reg), f("ANDQ $-64, %s", reg)}
 }
 
 // cfSize is the size of a CTRFrame.
@@ -75,29 +85,33 @@ func ctrbatchFile() []string {
 	return o
 }
 
-// lay encrypts the four frames at DX, or takes them as they are, and lays their messages.
-// For open it lays their key streams, too.
-func lay(kind macKind) []string {
-	o := append([]string{"XORL R10, R10", "frame:", "MOVQ R10, number-72(SP)"}, roomAt(kind, "R14")...)
-	o = append(o, f("IMUL3Q $%d, R10, CX", b4Len))
+// lay encrypts the frames at DX, or takes them as they are, and lays their messages.
+// For open it lays their key streams, too. R10 ends as their number.
+func lay(kind macKind, r batchRoom, number string) []string {
+	o := append([]string{"XORL R10, R10", "frame:", "MOVQ R10, number-72(SP)"}, r.at(kind, "R14")...)
+	o = append(o, f("IMUL3Q $%d, R10, CX", r.len))
 	if kind == macOpen {
 		o = append(o, f("IMUL3Q $%d, R10, BX", b4Keys))
 	}
-	o = append(o, f("LEAQ %d(R14)(CX*1), R10", b4Msg))
+	o = append(o, f("LEAQ %d(R14)(CX*1), R10", r.msg))
 	if kind == macOpen {
-		o = append(o, f("LEAQ %d(R14)(BX*1), R14", b4Stream))
+		o = append(o, f("LEAQ %d(R14)(BX*1), R14", r.streams))
 	}
 	in, out := firstBlock(kind, kind != macSeal, false)
-	o = append(append(o, in...), roomAt(kind, "CX")...)
+	o = append(append(o, in...), r.at(kind, "CX")...)
 	// The length in the last quad of Z14.
-	o = append(o, "MOVQ number-72(SP), BX", f("MOVQ R12, %d(CX)(BX*8)", b4Blocks), "VPXORQ X28, X28, X28", "VINSERTI32X4 $3, X14, Z28, Z14",
+	o = append(o, "MOVQ number-72(SP), BX", f("MOVQ R12, %d(CX)(BX*8)", r.blocks))
+	if r.keys > 0 {
+		o = append(o, f("MOVQ AX, %d(CX)(BX*8)", r.keys))
+	}
+	o = append(o, "VPXORQ X28, X28, X28", "VINSERTI32X4 $3, X14, Z28, Z14",
 		"CMPQ R12, $1", "JNE long", "VEXTRACTI32X4 $3, Z14, X9", "VPOR X9, X6, X6", "long:",
 		"VMOVDQU X3, (R10)", "VMOVDQU X4, 16(R10)", "VMOVDQU X5, 32(R10)", "VMOVDQU X6, 48(R10)",
 		"loop:", "ADDQ $64, R10", "DECQ R12", "JEQ laid", "CMPQ R11, $64", "JLT tail")
 	o = append(o, fullVector(kind)...)
 	o = append(o, "next:", "VPERMT2B Z31, Z29, Z30", "CMPQ R12, $1", "JNE store", "VPORQ Z14, Z30, Z30",
 		"store:", "VMOVDQU64 Z30, (R10)", "VMOVDQA64 Z31, Z30", "JMP loop",
-		"laid:", f("ADDQ $%d, DX", cfSize), "MOVQ number-72(SP), R10", "INCQ R10", "CMPQ R10, $4", "JNE frame", "JMP hash", "tail:")
+		"laid:", f("ADDQ $%d, DX", cfSize), "MOVQ number-72(SP), R10", "INCQ R10", f("CMPQ R10, %s", number), "JNE frame", "JMP hash", "tail:")
 	place, ol := lastPlace("T", kind == macSeal)
 	o, out = append(o, place...), append(out, ol...)
 	o = append(o, tailVector(kind)...)
@@ -157,7 +171,7 @@ func rounds4() []string {
 }
 
 func mac4(kind macKind) []string {
-	_, frame := room4(kind)
+	frame := room4.frame(kind)
 	name := []string{"sealFourAVX512", "openFourAVX512", "sumFourAVX512"}[kind]
 	doc := f([]string{`func %s(frames *CTRFrame)
 		Seals four frames, with at most 1536 bytes of text; else they are as for sealCTRMACAVX512.`, `func %s(frames *CTRFrame)
@@ -167,9 +181,9 @@ func mac4(kind macKind) []string {
 	o := text(doc, name, frame, 8)
 	o[len(o)-1] = f("TEXT ·%s(SB), 0, $%d-8", name, frame)
 	o = append(o, "NO_LOCAL_POINTERS", "MOVQ frames+0(FP), DX")
-	o = append(o, lay(kind)...)
+	o = append(o, lay(kind, room4, "$4")...)
 	o = append(o, "MOVQ frames+0(FP), DX")
-	o = append(o, roomAt(kind, "R14")...)
+	o = append(o, room4.at(kind, "R14")...)
 	o = append(o, f("LEAQ %d(R14), R9", b4Msg), "XORL R12, R12", "XORL R13, R13", "VZEROUPPER")
 	for w := range 4 {
 		o = append(o, f("MOVQ %d(R14), CX", b4Blocks+8*w), "CMPQ CX, R13; CMOVQGT CX, R13",
@@ -240,7 +254,7 @@ func mac4(kind macKind) []string {
 	var out []string
 	if kind == macOpen {
 		for w := range 4 {
-			in, ol := openText(append(roomAt(kind, "R14"), f("ADDQ $%d, R14", b4Stream+b4Keys*w)), f("%d", w))
+			in, ol := openText(append(room4.at(kind, "R14"), f("ADDQ $%d, R14", b4Stream+b4Keys*w)), f("%d", w))
 			o = append(o, "MOVQ (DX), AX", "MOVQ (AX), AX", f("MOVQ %d(DX), DI", cfDst), f("VMOVDQU %d(DX), X3", cfTag))
 			o = append(append(o, in...), f("ADDQ $%d, DX", cfSize))
 			out = append(out, ol...)

@@ -36,6 +36,8 @@ func main() {
 		{"ctr512_amd64.s", ctr512File},
 		{"xts512_amd64.s", xts512File},
 		{"sha_amd64.s", shaFile},
+		{"sha8_amd64.s", sha8File},
+		{"ctrbatch8_amd64.s", ctrbatch8File},
 		{"ctrmac512_amd64.s", ctrmacFile},
 		{"ctrbatch512_amd64.s", ctrbatchFile},
 	} {

@@ -12,8 +12,8 @@ const ctrRun = 8
 // memory. The hashes of several run side by side: one alone waits for itself.
 func SealCTRBatch(frames []CTRFrame) {
 	for len(frames) > 1 {
-		if four(frames, true) {
-			frames = frames[4:]
+		if n := together(frames, true); n > 0 {
+			frames = frames[n:]
 			continue
 		}
 		run := frames[:min(len(frames), ctrRun)]
@@ -41,8 +41,8 @@ func SealCTRBatch(frames []CTRFrame) {
 // OpenCTRBatch is SealCTRBatch for Open.
 func OpenCTRBatch(frames []CTRFrame) {
 	for len(frames) > 1 {
-		if four(frames, false) {
-			frames = frames[4:]
+		if n := together(frames, false); n > 0 {
+			frames = frames[n:]
 			continue
 		}
 		run := frames[:min(len(frames), ctrRun)]

@@ -14,6 +14,8 @@ func TestCTRBatch(t *testing.T) {
 	if long {
 		rounds = 30_000
 	}
+	wide := wideSHA
+	defer func() { wideSHA = wide }()
 	eachTier(t, func(t *testing.T, tr tier) {
 		r := source(70)
 		pairs := make([]macPair, 4)
@@ -51,6 +53,7 @@ func TestCTRBatch(t *testing.T) {
 					batch[i].Src = batch[i].Dst[:n]
 				}
 			}
+			wideSHA = wide && round%3 > 0 // both ways, where there are two
 			SealCTRBatch(batch)
 			for i := range batch {
 				f := &batch[i]

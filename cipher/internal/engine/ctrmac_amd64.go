@@ -53,18 +53,52 @@ func openFourAVX512(frames *CTRFrame)
 //go:noescape
 func sumFourAVX512(frames *CTRFrame)
 
-// fourMost is the longest text in bytes for whose key stream openFourAVX512 has room.
-const fourMost = 512
+// openMost is the longest text in bytes for whose key stream openFourAVX512 and
+// openEightAVX512 have room.
+const openMost = 512
 
-// four takes the first frames of a batch through a kernel for four, if there are as many
-// and it takes them, and seals or opens them. The four take as long as four of the longest, so the others must not be
-// much shorter.
-func four(frames []CTRFrame, seal bool) bool {
-	if len(frames) < 4 {
-		return false
+// together takes the first frames of a batch through a kernel for several, and returns how
+// many: none if they are too few, or not such as it takes. From six on, all lanes of a
+// vector are less work than the SHA extensions.
+func together(frames []CTRFrame, seal bool) int {
+	n := 4
+	eight := wideSHA && len(frames) >= wideLeast
+	if eight {
+		n = min(len(frames), wideLanes)
 	}
-	sum, most := 0, 0
-	for i := range frames[:4] {
+	if len(frames) < n {
+		return 0
+	}
+	longest, ok := alike(frames[:n], seal)
+	switch {
+	case !ok:
+		return 0
+	case seal && eight:
+		sealEightAVX512(&frames[0], n)
+	case seal:
+		sealFourAVX512(&frames[0])
+	case longest <= openMost && eight:
+		openEightAVX512(&frames[0], n)
+	case longest <= openMost:
+		openFourAVX512(&frames[0])
+	default:
+		if eight {
+			sumEightAVX512(&frames[0], n)
+		} else {
+			sumFourAVX512(&frames[0])
+		}
+		for i := range frames[:n] {
+			frames[i].decrypt(&frames[i].tag)
+		}
+	}
+	return n
+}
+
+// alike returns the longest text's bytes, and whether the frames have kernels, texts that fit, and not
+// too different lengths: all take as long as the longest. It cuts their Dst.
+func alike(frames []CTRFrame, seal bool) (longest int, ok bool) {
+	sum := 0
+	for i := range frames {
 		f := &frames[i]
 		k := hideKey(f.Key)
 		n := len(f.Src)
@@ -72,31 +106,17 @@ func four(frames []CTRFrame, seal bool) bool {
 			n -= k.tag
 		}
 		if k.asm == nil || n < ctrLeast || n > ctrStreamMost || f.HeadLen+len(f.AAD) > ctrHeadMost {
-			return false
+			return 0, false
 		}
 		sum += n + 128
-		most = max(most, n+128)
+		longest = max(longest, n)
 		if seal {
 			f.Dst = f.Dst[:n+k.tag]
 		} else {
 			f.Dst = f.Dst[:n]
 		}
 	}
-	if sum < 3*most {
-		return false
-	}
-	switch {
-	case seal:
-		sealFourAVX512(&frames[0])
-	case most <= fourMost+128:
-		openFourAVX512(&frames[0])
-	default:
-		sumFourAVX512(&frames[0])
-		for i := range frames[:4] {
-			frames[i].decrypt(&frames[i].tag)
-		}
-	}
-	return true
+	return longest, 4*sum >= 3*len(frames)*(longest+128)
 }
 
 // newCTRMACKey takes the keys over from both halves, which then point into it.
@@ -111,3 +131,12 @@ func newCTRMACKey(ctr *CTR, mac *HMAC, tag int) *ctrMACKey {
 func sealCTRMAC(f *CTRFrame) { sealCTRMACAVX512(f) }
 func openCTRMAC(f *CTRFrame) { openCTRMACAVX512(f) }
 func sumCTRMAC(f *CTRFrame)  { macAVX512(f) }
+
+//go:noescape
+func sealEightAVX512(frames *CTRFrame, count int)
+
+//go:noescape
+func openEightAVX512(frames *CTRFrame, count int)
+
+//go:noescape
+func sumEightAVX512(frames *CTRFrame, count int)

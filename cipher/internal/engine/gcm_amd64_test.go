@@ -173,28 +173,26 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				check("refusal with HMAC")
 			}
 		}
-		for _, n := range []int{16, 96, 1536} {
+		for _, b := range []struct{ n, count int }{{16, 4}, {96, 4}, {1536, 4}, {16, 8}, {96, 6}, {512, 8}, {1300, 8}} {
 			if c.asm == nil {
 				break
 			}
-			var fs [4]CTRFrame
+			fs := make([]CTRFrame, b.count)
 			for i := range fs {
-				fs[i].Key, fs[i].Dst, fs[i].Src, fs[i].AAD, fs[i].HeadLen = &c, make([]byte, n+10), buf[:n], aad[:12], 3
+				fs[i].Key, fs[i].Dst, fs[i].Src, fs[i].AAD, fs[i].HeadLen = &c, make([]byte, b.n+10), buf[:b.n], aad[:12], 3
 			}
-			if !four(fs[:], true) {
-				t.Fatal("four frames do not go together")
-			}
-			check("seal of four with HMAC")
+			SealCTRBatch(fs)
+			check("seal of several with HMAC")
 			for i := range fs {
 				fs[i].Src = fs[i].Dst
 			}
-			four(fs[:], false)
-			check("open of four with HMAC")
-			if fs[3].Src[0] ^= 1; !fs[0].OK || !fs[3].OK {
-				t.Fatal("four frames do not open")
+			OpenCTRBatch(fs)
+			check("open of several with HMAC")
+			if fs[3].Src[0] ^= 1; !fs[0].OK || !fs[b.count-1].OK {
+				t.Fatal("several frames do not open")
 			}
-			four(fs[:], false)
-			check("refusal of one of four with HMAC")
+			OpenCTRBatch(fs)
+			check("refusal of one of several with HMAC")
 		}
 		s, x := &k.rk, newXTSKey(fill(r, size), fill(r, size), avx512VAES)
 		var tweak [16]byte

@@ -124,58 +124,11 @@ type MAC struct {
 	Out     [MACSize]byte
 }
 
-// SumBatch computes the tags of several messages, three side by side: the
-// others run in the time one's rounds wait for each other. The keys may
-// differ, and so may the lengths.
-func SumBatch(macs []MAC) {
-	next := 0
-	start := func(l *macLane) bool {
-		for next < len(macs) {
-			m := &macs[next]
-			next++
-			if m.Key.mid == nil {
-				m.Key.sumStd(&m.Out, m.A, m.B, m.C)
-				continue
-			}
-			l.begin(m.Key.mid, &m.Out, m.A, m.B, m.C)
-			return true
-		}
-		return false
-	}
-	// Lanes with work stand first.
-	var lanes [3]macLane
-	busy := 0
-	for busy < len(lanes) && start(&lanes[busy]) {
-		busy++
-	}
-	for busy > 0 {
-		n := lanes[0].blocks
-		for i := range lanes[1:busy] {
-			n = min(n, lanes[1+i].blocks)
-		}
-		a, b, c := &lanes[0], &lanes[1], &lanes[2]
-		switch busy {
-		case 1:
-			shaBlocks(&a.state, a.at(), n)
-		case 2:
-			shaBlocks2(&a.state, &b.state, a.at(), b.at(), n)
-		case 3:
-			shaBlocks3(&a.state, &b.state, &c.state, a.at(), b.at(), c.at(), n)
-		}
-		for i := busy - 1; i >= 0; i-- {
-			l := &lanes[i]
-			l.done(n)
-			if l.blocks == 0 && !start(l) {
-				busy--
-				*l = lanes[busy]
-				lanes[busy].state = shaState{}
-			}
-		}
-	}
-}
-
 // maxRun is the most blocks one assembly call hashes: 37 µs.
 const maxRun = 1024
+
+// maxRunWide is the same for eight messages at once.
+const maxRunWide = 512
 
 // macLane is one message on its way through HMAC, a run of blocks at a time: its
 // beginning from buf, the whole blocks of its last part from where they lie, its

@@ -16,3 +16,6 @@ func shaDigest(st *shaState, out *[MACSize]byte)
 
 //go:noescape
 func shaFinish(outer, st *shaState, p *byte, n int, out *[MACSize]byte)
+
+//go:noescape
+func shaBlocks8(lanes *[wideLanes]shaLane, n int)
