@@ -2,6 +2,7 @@ package cipher_test
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"testing"
 
 	"github.com/chanseal/chanseal/cipher"
@@ -12,6 +13,9 @@ import (
 // only if none of them is.
 func TestOpenAny(t *testing.T) {
 	for _, suite := range []*cipher.Suite{cipher.AES128CTRHMAC32(), cipher.AES128GCM()} {
+		if fips140.Enforced() && suite == cipher.AES128GCM() {
+			continue // not available there
+		}
 		var seals []*cipher.SealKey
 		var opens []*cipher.OpenKey
 		for i := range 4 {
@@ -75,7 +79,7 @@ func TestOpenAny(t *testing.T) {
 		if _, which, err := cipher.OpenAny(nil, nil, again, nil); err != cipher.ErrUnknownKey || which >= 0 {
 			t.Errorf("%s: without keys: %v", suite.Name(), err)
 		}
-		if raceflag.Enabled {
+		if raceflag.Enabled || fips140.Enforced() { // there the standard library allocates
 			continue
 		}
 		frames, buf, at := [][]byte{}, make([]byte, 0, 100), 0
