@@ -484,7 +484,7 @@ func TestSwallowed(t *testing.T) {
 	seal, open := pair(t, cipher.AES128GCM())
 	s := sealing(t, seal, 300)
 	o := opening(t, open, func(_ *rtpseal.Unit, err error) { t.Error(err) })
-	swallows := []byte{0xBE, 0xDE, 0, 1, 0x10, 7, 0x22, 1} // the second element is 3 bytes long
+	swallows := []byte{0xBE, 0xDE, 0, 1, 0x10, 7, 0x23, 1} // the second element would be 4 bytes long
 	var out, back rtpseal.Packets
 	short := plain(1, 2, 3, true, swallows, []byte("payload"))
 	if err := s.Push(short, &out); err != nil {
