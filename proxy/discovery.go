@@ -29,14 +29,17 @@ import (
 // Relay is a machine that clients may use.
 type Relay struct {
 	Addresses []netip.Addr `json:"addresses"`
-	Region    string       `json:"region,omitempty"`
-	ISP       string       `json:"isp,omitempty"`
-	Load      float64      `json:"load"` // sessions in use, 0 to 1
-	UDP       []Ports      `json:"udp,omitempty"`
-	TCP       []Ports      `json:"tcp,omitempty"`
-	TLS       []Ports      `json:"tls,omitempty"`
-	SOCKS5    []Ports      `json:"socks5,omitempty"`
-	Draining  bool         `json:"draining,omitempty"`
+	// Relayed are the addresses that face the media network: who is relayed sends from
+	// them, and is sent to there.
+	Relayed  []netip.Addr `json:"relayed,omitempty"`
+	Region   string       `json:"region,omitempty"`
+	ISP      string       `json:"isp,omitempty"`
+	Load     float64      `json:"load"` // sessions in use, 0 to 1
+	UDP      []Ports      `json:"udp,omitempty"`
+	TCP      []Ports      `json:"tcp,omitempty"`
+	TLS      []Ports      `json:"tls,omitempty"`
+	SOCKS5   []Ports      `json:"socks5,omitempty"`
+	Draining bool         `json:"draining,omitempty"`
 }
 
 // ICEServer is an entry of a WebRTC configuration, as browsers take it.
@@ -201,6 +204,11 @@ func (s *Server) self(reached netip.Addr) Relay {
 	r := Relay{Addresses: s.cfg.Public, Region: s.cfg.Region, ISP: s.cfg.ISP, Load: float64(s.reg.len()) / float64(s.cfg.MaxSessions), Draining: s.Draining()}
 	if len(r.Addresses) == 0 && reached.IsValid() {
 		r.Addresses = []netip.Addr{reached}
+	}
+	for _, a := range []netip.Addr{s.cfg.RelayAddress4, s.cfg.RelayAddress6} {
+		if a.IsValid() {
+			r.Relayed = append(r.Relayed, a)
+		}
 	}
 	for _, l := range s.listening {
 		p := l.Address.Port()

@@ -172,6 +172,9 @@ func pump(ctx context.Context, l *link, f func(*batch)) {
 // media passes a batch of RTP on.
 func (g *Gateway) media(b *batch) {
 	now := time.Now()
+	if !g.answer(b) {
+		return
+	}
 	good, reports := -1, -1 // messages of which something went on
 	out := &b.out
 	out.Reset()

@@ -52,11 +52,14 @@ func (b *batch) source(i int) netip.AddrPort {
 	return b.sys.source(i)
 }
 
-// each calls f for every datagram.
+// each calls f for every datagram that was not taken out.
 func (b *batch) each(f func(pkt []byte)) {
 	for i, m := range b.msgs {
 		b.at = i
 		data := m.data
+		if data == nil {
+			continue
+		}
 		for m.seg > 0 && len(data) > m.seg {
 			f(data[:m.seg:m.seg])
 			data = data[m.seg:]

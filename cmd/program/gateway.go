@@ -35,6 +35,7 @@ type gatewayStream struct {
 	RTCPMux   *bool   `json:"rtcp_mux"`
 	PerFrame  string  `json:"per_frame"`
 	Interface string  `json:"interface"`
+	From      string  `json:"from"`
 }
 
 // gatewayConfig is a configuration file.
@@ -55,7 +56,11 @@ type gatewayOptions struct {
 	mux     bool
 	cloud   cloudFlags
 	dialer  *client.Dialer // nil: directly
+	probe   string
 }
+
+// relayed reports whether packets come in at a relay.
+func (o *gatewayOptions) relayed() bool { return o.dialer != nil && !o.seal }
 
 func (p *program) gatewayCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -92,9 +97,14 @@ interface beside what is here):
     {"channel": "stage", "sender": 7, "listen": "127.0.0.1:5004", "to": "192.0.2.9:6004"},
     {"channel": "stage", "sender": 8, "listen": "127.0.0.1:5008", "to": "192.0.2.9:6008"}]}
 
+With --cloud-proxy the destination is asked first whether it can be reached without
+(by STUN, which "gateway open" answers; or ask another with --direct-probe), and relays
+are used where it does not answer: over UDP, TCP, or TLS on port 443.
+
 Any flag can be set in the environment: CHANSEAL_GATEWAY_MTU for --mtu.`
 		c.Example = `  chanseal gateway seal --channel stage --sender 7 --listen 127.0.0.1:5004 --to 192.0.2.9:6004
   chanseal gateway seal --channel stage --listen 127.0.0.1:5004 --to 239.1.2.3:6004 --interface eth0
+  chanseal gateway seal --channel stage --listen 127.0.0.1:5004 --to 203.0.113.9:51234 --rtcp-mux --cloud-proxy --proxy-server proxy.example.com:0 --proxy-card-file card --proxy-channel stage --proxy-uid 7
   chanseal gateway seal --config streams.json`
 	} else {
 		c.Use = "open --channel NAME --listen ADDRESS --to ADDRESS [flags]"
@@ -102,9 +112,14 @@ Any flag can be set in the environment: CHANSEAL_GATEWAY_MTU for --mtu.`
 		c.Long = `Take sealed RTP in and send it plain. What did not authenticate does not leave.
 Addresses, RTCP, the configuration file and the environment are as for "gateway seal".
 
-Whole frames (T=0) need --per-frame CODEC, to become packets of that codec.`
+Whole frames (T=0) need --per-frame CODEC, to become packets of that codec.
+
+With --cloud-proxy packets come in at an address of a relay, in place of --listen. It is
+printed as "ADDRESS CHANNEL", and again when it changes; the sender's --to is that, with
+--rtcp-mux. A relay lets nobody send but whom --from names: in a file, "from".`
 		c.Example = `  chanseal gateway open --channel stage --listen :6004 --to 127.0.0.1:7004
-  chanseal gateway open --channel stage --listen 239.1.2.3:6004 --interface eth0 --to 127.0.0.1:7004`
+  chanseal gateway open --channel stage --listen 239.1.2.3:6004 --interface eth0 --to 127.0.0.1:7004
+  chanseal gateway open --channel stage --to 127.0.0.1:7004 --rtcp-mux --cloud-proxy --proxy-server proxy.example.com:0 --proxy-card-file card --proxy-channel stage --proxy-uid 8`
 	}
 	f := c.Flags()
 	p.addChannelFlag(c, &o.common.Channel)
@@ -124,17 +139,18 @@ Whole frames (T=0) need --per-frame CODEC, to become packets of that codec.`
 	f.StringVar(&o.common.Interface, "interface", "", "listen to a multicast group, or send to one, on interface `NAME`")
 	f.StringVar(&o.config, "config", "", "read streams from `FILE`")
 	f.StringVar(&o.metrics, "metrics", "", "serve /metrics and /healthz at `ADDRESS`")
+	o.cloud.add(c)
 	if seal {
-		o.cloud.add(c)
+		f.StringVar(&o.probe, "direct-probe", "", "ask `ADDRESS` whether there is a way without the cloud proxy (default --to), or none")
+	} else {
+		o.cloud.addPeers(c, &o.common.From)
 	}
 	c.PreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c, "CHANSEAL_GATEWAY_") }
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
-		if seal {
-			if o.dialer, err = o.cloud.dialer(p, c); err != nil {
-				return err
-			}
+		if o.dialer, err = o.cloud.dialer(p, c); err != nil {
+			return err
 		}
-		return p.gateway(c, o)
+		return p.gateway(c, &o)
 	}
 	return c
 }
@@ -167,9 +183,12 @@ func (o *gatewayOptions) streams(c *cobra.Command) ([]gatewayStream, error) {
 	}
 	if o.config == "" {
 		for _, need := range []struct{ name, value string }{{"channel", o.common.Channel}, {"listen", o.common.Listen}, {"to", o.common.To}} {
-			if need.value == "" {
+			if need.value == "" && (need.name != "listen" || !o.relayed()) {
 				return nil, usagef(c, "%s: --%s is missing", c.CommandPath(), need.name)
 			}
+		}
+		if err := o.checkRelayed(c, &o.common); err != nil {
+			return nil, err
 		}
 		return []gatewayStream{o.common}, nil
 	}
@@ -201,7 +220,7 @@ func (o *gatewayOptions) streams(c *cobra.Command) ([]gatewayStream, error) {
 		s := &cfg.Streams[i]
 		for _, v := range []struct{ own, common *string }{
 			{&s.Channel, &o.common.Channel}, {&s.Suite, &o.common.Suite}, {&s.Listen, &o.common.Listen}, {&s.To, &o.common.To},
-			{&s.PerFrame, &o.common.PerFrame}, {&s.Interface, &o.common.Interface},
+			{&s.PerFrame, &o.common.PerFrame}, {&s.Interface, &o.common.Interface}, {&s.From, &o.common.From},
 		} {
 			if *v.own == "" {
 				*v.own = *v.common
@@ -216,14 +235,30 @@ func (o *gatewayOptions) streams(c *cobra.Command) ([]gatewayStream, error) {
 		if s.MTU == 0 {
 			s.MTU = o.common.MTU
 		}
-		if s.Channel == "" || s.Listen == "" || s.To == "" {
+		if s.Channel == "" || s.Listen == "" && !o.relayed() || s.To == "" {
 			return nil, wrong("stream %d: channel, listen and to are needed", i+1)
+		}
+		if err := o.checkRelayed(c, s); err != nil {
+			return nil, err
 		}
 	}
 	return cfg.Streams, nil
 }
 
-func (p *program) gateway(c *cobra.Command, o gatewayOptions) error {
+// checkRelayed refuses what cannot be with the cloud proxy, or without it.
+func (o *gatewayOptions) checkRelayed(c *cobra.Command, s *gatewayStream) error {
+	switch {
+	case !o.relayed() && s.From != "":
+		return usagef(c, "%s: --from is for --cloud-proxy", c.CommandPath())
+	case o.relayed() && s.Listen != "":
+		return usagef(c, "%s: with --cloud-proxy packets come in at a relay's address: leave --listen out", c.CommandPath())
+	case o.relayed() && !*s.RTCPMux:
+		return usagef(c, "%s: a relay's address has one port, for RTP and RTCP: add --rtcp-mux, here and where it is sealed", c.CommandPath())
+	}
+	return nil
+}
+
+func (p *program) gateway(c *cobra.Command, o *gatewayOptions) error {
 	streams, err := o.streams(c)
 	if err != nil {
 		return err
@@ -231,18 +266,20 @@ func (p *program) gateway(c *cobra.Command, o gatewayOptions) error {
 	if o.hold.d <= 0 || o.hold.d > rtpseal.MaxAge {
 		return usagef(c, "%s: --hold: want more than nothing and at most %v", c.CommandPath(), rtpseal.MaxAge)
 	}
-	ctx := c.Context()
+	ctx, end := context.WithCancelCause(c.Context())
+	defer end(nil)
+	o.cloud.ended = end
 	ring, err := p.openRing(ctx, streams[0].Channel)
 	if err != nil {
 		return err
 	}
 	defer ring.Close()
-	keys := &gatewayKeys{p: p, ring: ring, o: &o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}, shown: map[string]string{}, many: len(streams) >= manyStreams, exchanges: map[bool]*rtpseal.Exchange{}}
+	keys := &gatewayKeys{p: p, ring: ring, o: o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}, shown: map[string]string{}, many: len(streams) >= manyStreams, exchanges: map[bool]*rtpseal.Exchange{}}
 	log := newGatewayLog(p)
 	stats := new(rtpseal.Stats)
 	var flows []*rtpseal.Gateway
 	for i := range streams {
-		g, err := p.newFlow(ctx, keys, &streams[i], &o, stats, log)
+		g, err := p.newFlow(ctx, keys, &streams[i], o, stats, log)
 		if err != nil {
 			return err
 		}
@@ -277,6 +314,9 @@ func (p *program) gateway(c *cobra.Command, o gatewayOptions) error {
 	p.notef("running; ctrl-c ends it")
 	running.Wait()
 	p.notef("%s in, %s out", count(stats.PacketsIn.Load(), "packet"), grouped(stats.PacketsOut.Load()))
+	if why := context.Cause(ctx); c.Context().Err() == nil && !errors.Is(why, context.Canceled) {
+		return cloudError(c.Context(), why)
+	}
 	return nil
 }
 
@@ -312,8 +352,15 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 	own := s.Interface != "" && opts.To.Addr().IsMulticast()
 	shared := keys.many && !own
 	leave := func() (net.PacketConn, error) {
-		if o.dialer != nil {
-			c, err := o.dialer.ListenPacket(ctx)
+		if o.dialer != nil && o.seal {
+			way := client.Options{Direct: o.probe, Peers: []netip.Addr{opts.To.Addr()}}
+			switch {
+			case way.Direct == "none" || opts.To.Addr().IsMulticast():
+				way.Direct = ""
+			case way.Direct == "":
+				way.Direct = opts.To.String()
+			}
+			c, err := o.dialer.Listen(ctx, way)
 			if err != nil {
 				return nil, cloudError(ctx, err)
 			}
@@ -344,7 +391,14 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		}
 		return c, nil
 	}
-	if opts.In, err = listen(0); err != nil {
+	if o.relayed() {
+		if opts.In, err = p.receive(ctx, o.dialer, s.From, s.Channel); err == nil {
+			made = append(made, opts.In)
+		}
+	} else {
+		opts.In, err = listen(0)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if shared {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chanseal/chanseal/proxy/client"
 	"github.com/chanseal/chanseal/recording"
 	"github.com/chanseal/chanseal/rtpseal"
 )
@@ -21,6 +22,9 @@ type recordOptions struct {
 	listen, ifname, out string
 	mux, force          bool
 	limit               uint32
+	from                string
+	cloud               cloudFlags
+	dialer              *client.Dialer // nil: at listen
 }
 
 func (p *program) gatewayRecord() *cobra.Command {
@@ -31,6 +35,9 @@ func (p *program) gatewayRecord() *cobra.Command {
 		Long: `Keep sealed RTP in a file as it comes, without a key: what is sealed on the wire is
 sealed in the file. "chanseal open" opens it, where the channel's keys are. What is
 no RTP, or has no descriptor of a sealed unit, is not kept.
+
+With --cloud-proxy packets come in at an address of a relay, in place of --listen. It is
+printed as "ADDRESS FILE", and again when it changes.
 
 FILE is in the format of rtpdump, which Wireshark reads. It is complete up to the last
 second however the recorder ends; ctrl-c ends it in order.`,
@@ -45,17 +52,30 @@ second however the recorder ends; ctrl-c ends it in order.`,
 	f.StringVarP(&o.out, "output", "o", "", "write to `FILE`")
 	f.BoolVar(&o.force, "force", false, "overwrite FILE if it exists")
 	f.Uint32Var(&o.limit, "limit", o.limit, "end when FILE has so many `MIB`")
+	o.cloud.add(c)
+	o.cloud.addPeers(c, &o.from)
 	c.PreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c, "CHANSEAL_GATEWAY_") }
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	c.RunE = func(c *cobra.Command, _ []string) (err error) {
+		if o.dialer, err = o.cloud.dialer(p, c); err != nil {
+			return err
+		}
+		switch {
+		case o.dialer == nil && o.from != "":
+			return usagef(c, "%s: --from is for --cloud-proxy", c.CommandPath())
+		case o.dialer != nil && o.listen != "":
+			return usagef(c, "%s: with --cloud-proxy packets come in at a relay's address: leave --listen out", c.CommandPath())
+		case o.dialer != nil:
+			o.mux = true // a relay's address has one port
+		}
 		for _, need := range []struct{ name, value string }{{"listen", o.listen}, {"output", o.out}} {
-			if need.value == "" {
+			if need.value == "" && (need.name != "listen" || o.dialer == nil) {
 				return usagef(c, "%s: --%s is missing", c.CommandPath(), need.name)
 			}
 		}
 		if o.limit == 0 {
 			return usagef(c, "%s: --limit: want 1 MiB or more", c.CommandPath())
 		}
-		return p.record(c.Context(), o)
+		return p.record(c.Context(), &o)
 	}
 	return c
 }
@@ -97,8 +117,17 @@ func (r *recorder) flush() error {
 	return r.err
 }
 
-func (p *program) record(ctx context.Context, o recordOptions) error {
-	in, err := listenRTP(o.listen, o.ifname, 0)
+func (p *program) record(parent context.Context, o *recordOptions) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	o.cloud.ended = cancel
+	var in net.PacketConn
+	var err error
+	if o.dialer != nil {
+		in, err = p.receive(ctx, o.dialer, o.from, o.out)
+	} else {
+		in, err = listenRTP(o.listen, o.ifname, 0)
+	}
 	if err != nil {
 		return err
 	}
@@ -132,8 +161,6 @@ func (p *program) record(ctx context.Context, o recordOptions) error {
 	if err != nil {
 		return fileError(o.out, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	context.AfterFunc(ctx, func() {
 		for _, s := range sockets {
 			s.SetReadDeadline(time.Now())
@@ -142,9 +169,8 @@ func (p *program) record(ctx context.Context, o recordOptions) error {
 	var running sync.WaitGroup
 	for i, s := range sockets {
 		running.Go(func() {
-			if r.receive(s, i == 1, o.mux) != nil {
-				cancel()
-			}
+			r.receive(s, i == 1, o.mux)
+			cancel(nil) // the file is full, or the relay gone for good
 		})
 	}
 	running.Go(func() {
@@ -156,7 +182,7 @@ func (p *program) record(ctx context.Context, o recordOptions) error {
 				return
 			case <-tick.C:
 				if r.flush() != nil {
-					cancel()
+					cancel(nil)
 				}
 			}
 		}
@@ -171,6 +197,9 @@ func (p *program) record(ctx context.Context, o recordOptions) error {
 	p.notef("%s kept, %s were no sealed RTP", count(r.packets, "packet"), grouped(r.refused.Load()))
 	if err != nil {
 		return &named{o.out, "the recording ended: " + err.Error(), err}
+	}
+	if why := context.Cause(ctx); parent.Err() == nil && !errors.Is(why, context.Canceled) {
+		return cloudError(parent, why)
 	}
 	return nil
 }

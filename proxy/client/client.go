@@ -5,22 +5,19 @@
 //		Server: "proxy.example.com:0", Card: key, Channel: "room-42", UID: "123"})
 //	conn, err := d.ListenPacket(ctx)   // every packet goes through a relay
 //
-// The discovery service is asked first. Then UDP, TCP and TLS are tried, each 300 ms
-// after the one before, and the first that gives an allocation is taken; what worked is
-// tried first for an hour. A relay that dies is replaced by another while the
-// PacketConn lives on.
+// Automatic tries the direct way first, if it is told of somebody to ask there. Meanwhile
+// the discovery service is asked for relays, and UDP, TCP and TLS are tried, each 300 ms
+// after the one before; the first that answers is taken, and what worked is tried first
+// for an hour. A way that dies is replaced by another while the PacketConn lives on.
 package client
 
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/url"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -81,9 +78,9 @@ type EventKind string
 
 // The kinds of event.
 const (
-	Connected   EventKind = "connected"    // a relay is in use
-	FallingBack EventKind = "falling back" // a transport did not work, the next is tried
-	Lost        EventKind = "lost"         // the relay is gone; another is looked for
+	Connected   EventKind = "connected"    // a relay, or the direct way, is in use
+	FallingBack EventKind = "falling back" // a transport did not work yet, this one is tried
+	Lost        EventKind = "lost"         // the way is gone; another is looked for
 )
 
 // Event tells how a connection fares.
@@ -91,6 +88,7 @@ type Event struct {
 	Kind      EventKind
 	Transport Transport
 	Elapsed   time.Duration // since the search began
+	Address   net.Addr      // Connected: where peers send to, nil for SOCKS5
 	Err       error         // Lost, FallingBack
 }
 
@@ -104,15 +102,19 @@ type Config struct {
 	Fallback string
 	// Card is the channel key, Channel and UID what it is for.
 	Card, Channel, UID string
-	Region             string
+	// Renew returns the channel key for each new question, in place of Card: one that
+	// ends can be replaced in time. nil: Card is all there is.
+	Renew  func() (string, error)
+	Region string
 	// User and Password are for a SOCKS5 server of one's own; empty: Channel/UID and
 	// Card.
 	User, Password string
 	// TLS is for discovery and TURN over TLS; nil for the system's roots.
 	TLS *tls.Config
-	// Direct reports whether the media network can be reached without the proxy; nil:
-	// it cannot. Automatic asks it first.
-	Direct func(context.Context, net.PacketConn) error
+	// Direct is an address of the media network, HOST:PORT, that answers STUN Binding
+	// requests over UDP, as "gateway open" and most media servers do. Automatic asks it
+	// first and needs no relay if it answers; empty: there is no direct way.
+	Direct string
 	// Dial and Listen make the sockets, as net.Dialer's DialContext and net.ListenPacket
 	// do, which stand for nil: for an interface or a network stack of one's own.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
@@ -123,6 +125,8 @@ type Config struct {
 	Step time.Duration
 	// Timeout bounds a search; 0 for 15 seconds.
 	Timeout time.Duration
+
+	askEvery time.Duration // 0 for askEvery
 }
 
 // Dialer makes connections through the proxy. It may be used by many goroutines.
@@ -148,6 +152,9 @@ func New(cfg Config) (*Dialer, error) {
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 15 * time.Second
+	}
+	if cfg.askEvery <= 0 {
+		cfg.askEvery = askEvery
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{}).DialContext
@@ -187,103 +194,64 @@ func (d *Dialer) tls(alpn ...string) *tls.Config {
 	if d.cfg.TLS != nil {
 		c = d.cfg.TLS.Clone()
 	}
+	if c.ServerName == "" && d.cfg.Type == Domain && len(d.servers.Hosts) == 1 {
+		c.ServerName = d.servers.Hosts[0] // relays are known by address, their certificates by name
+	}
 	c.NextProtos = alpn
 	return c
 }
 
-// Discover asks the discovery service: at the name first, and at the list where the
-// name does not resolve or does not answer. The last answer is used again as long as
-// it is good and nobody answers.
-func (d *Dialer) Discover(ctx context.Context) (*proxy.Discovery, error) {
-	var errs []error
-	for _, s := range []Servers{d.servers, d.fallback} {
-		for _, a := range s.Addresses() {
-			one, cancel := context.WithTimeout(ctx, 5*time.Second)
-			found, err := d.ask(one, a)
-			cancel()
-			if err == nil {
-				d.mu.Lock()
-				d.found = found
-				d.mu.Unlock()
-				return found, nil
-			}
-			var refused *proxy.APIError
-			if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
-				return nil, err // another would refuse the same card
-			}
-			errs = append(errs, err)
-		}
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.found != nil && time.Now().Unix() < d.found.Expires {
-		return d.found, nil
-	}
-	return nil, fmt.Errorf("proxy/client: the discovery service cannot be reached: %w", errors.Join(errs...))
+// Options say what a PacketConn is for.
+type Options struct {
+	// Direct stands for Config.Direct.
+	Direct string
+	// Peers may send before anything was sent to them, and are known to be reached: it
+	// is an error if the proxy does not let them through.
+	Peers []netip.Addr
+	// Receive is for who only waits for packets: always through a relay, whose address
+	// peers are told, and which lets Peers send, or, where there are none, whoever comes
+	// by a relay of the same proxy.
+	Receive bool
+	// OnAddress is told of the address that peers send to, and of each new one. It must
+	// not block.
+	OnAddress func(net.Addr)
 }
 
-func (d *Dialer) ask(ctx context.Context, address string) (*proxy.Discovery, error) {
-	q := url.Values{"channel": {d.cfg.Channel}, "uid": {d.cfg.UID}}
-	if d.cfg.Region != "" {
-		q.Set("region", d.cfg.Region)
-	}
-	req, err := http.NewRequestWithContext(ctx, "GET", "https://"+address+"/v1/proxy?"+q.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+d.cfg.Card)
-	tr := &http.Transport{DialContext: d.cfg.Dial, TLSClientConfig: d.tls("http/1.1"), DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: tr}).Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		e := &proxy.APIError{Code: "failed", Text: resp.Status}
-		json.Unmarshal(body, e)
-		e.Status = resp.StatusCode
-		return nil, e
-	}
-	var found proxy.Discovery
-	if err := json.Unmarshal(body, &found); err != nil {
-		return nil, fmt.Errorf("proxy/client: %s is no discovery service: %w", address, err)
-	}
-	return &found, nil
-}
-
-// ListenPacket returns a PacketConn of the mode. Its packets come from a relay's
-// address, which LocalAddr tells.
+// ListenPacket is Listen with nothing but Config.Direct.
 func (d *Dialer) ListenPacket(ctx context.Context) (net.PacketConn, error) {
+	return d.Listen(ctx, Options{Direct: d.cfg.Direct})
+}
+
+// Listen returns a PacketConn of the mode, a *Conn but for Off and SOCKS5. Its packets
+// come from the address that LocalAddr tells, a relay's or one of this machine.
+func (d *Dialer) Listen(ctx context.Context, o Options) (net.PacketConn, error) {
 	began := time.Now()
-	if d.cfg.Mode == Off || d.cfg.Mode == Automatic && d.cfg.Direct != nil {
-		c, err := d.cfg.Listen("udp", ":0")
-		if err != nil || d.cfg.Mode == Off {
-			return c, err
-		}
-		try, cancel := context.WithTimeout(ctx, 3*time.Second)
-		err = d.cfg.Direct(try, c)
-		cancel()
-		if err == nil {
-			d.event(Event{Kind: Connected, Transport: Direct, Elapsed: time.Since(began)})
-			return c, nil
-		}
-		c.Close()
-		d.event(Event{Kind: FallingBack, Transport: Direct, Elapsed: time.Since(began), Err: err})
+	if d.cfg.Mode == Off {
+		return d.cfg.Listen("udp", ":0")
 	}
 	if d.cfg.Type == OwnSOCKS5 {
+		if o.Receive {
+			return nil, errors.New("proxy/client: a SOCKS5 server has no address that others can send to; use proxy type 1 or 2")
+		}
 		c, err := d.associate(ctx, d.servers.Addresses()[0], d.socksUser(), d.socksPassword())
 		if err == nil {
 			d.event(Event{Kind: Connected, Transport: SOCKS5, Elapsed: time.Since(began)})
 		}
 		return c, err
 	}
-	c := &Conn{d: d, done: make(chan struct{}), in: make(chan packet, 512)}
-	p, err := d.race(ctx)
+	if o.Receive {
+		o.Direct = ""
+	}
+	p, err := d.race(ctx, o.Direct)
 	if err != nil {
+		return nil, err
+	}
+	if o.Receive && len(o.Peers) == 0 {
+		o.Peers = d.RelayAddresses()
+	}
+	c := newConn(d, o)
+	if err := permit(p, c.peers); err != nil {
+		p.close()
 		return nil, err
 	}
 	c.use(p)

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -59,6 +58,9 @@ func TestRewriteArgs(t *testing.T) {
 		"--enableCloudProxy=0":             "--cloud-proxy=0",
 		"--enableCloudProxy --proxyType=1": "--cloud-proxy --proxy-type=1",
 		"--cloud-proxy=udp x":              "--cloud-proxy=udp x",
+		"--cloud-proxy udp x":              "--cloud-proxy=udp x",
+		"--cloud-proxy x":                  "--cloud-proxy x",
+		"--cloud-proxy":                    "--cloud-proxy",
 		"-- --proxyType 1":                 "-- --proxyType 1",
 	} {
 		if got := strings.Join(RewriteArgs(strings.Fields(in)), " "); got != want {
@@ -117,7 +119,7 @@ func (l *lab) config(mode Mode, typ Type, server string) Config {
 	if err != nil {
 		l.Fatal(err)
 	}
-	return Config{Mode: mode, Type: typ, Server: server, Card: card, Channel: "room", UID: "5", TLS: &tls.Config{InsecureSkipVerify: true},
+	return Config{Mode: mode, Type: typ, Server: server, Card: card, Channel: "room", UID: "5", TLS: &tls.Config{InsecureSkipVerify: true}, askEvery: 200 * time.Millisecond, Step: 5 * time.Second,
 		OnEvent: func(e Event) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -233,13 +235,16 @@ func TestModes(t *testing.T) {
 	})
 	t.Run("direct first", func(t *testing.T) {
 		cfg := l.config(Automatic, Domain, at(all, "control"))
-		cfg.Direct = func(context.Context, net.PacketConn) error { return nil }
+		cfg.Direct = l.media().String()
 		conn, err := l.open(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, relayed := conn.(*Conn); relayed {
-			t.Error("relayed, though the direct way works")
+		if got := conn.(*Conn).Transport(); got != Direct {
+			t.Errorf("over %s, though the direct way works", got)
+		}
+		if err := works(conn, echo, 4); err != nil {
+			t.Error(err)
 		}
 	})
 	if _, err := l.open(l.config(ForceUDP, Domain, at(tlsOnly, "control"))); err == nil {

@@ -103,7 +103,8 @@ func isNumber(s string) bool {
 
 // RewriteArgs turns the spelling of the source's flags into ours: --enableCloudProxy 1,
 // --proxyType N, --proxyServer S become --cloud-proxy=1, --proxy-type=N,
-// --proxy-server=S. All other arguments stay; behind "--" nothing is looked at.
+// --proxy-server=S. So does --cloud-proxy MODE, which may stand without one. All other
+// arguments stay; behind "--" nothing is looked at.
 func RewriteArgs(args []string) []string {
 	names := map[string]string{"enableCloudProxy": "--cloud-proxy", "proxyType": "--proxy-type", "proxyServer": "--proxy-server"}
 	var out []string
@@ -111,6 +112,13 @@ func RewriteArgs(args []string) []string {
 		a := args[i]
 		if a == "--" {
 			return append(out, args[i:]...)
+		}
+		if a == "--cloud-proxy" && i+1 < len(args) {
+			if _, err := ParseMode(args[i+1]); err == nil {
+				i++
+				out = append(out, a+"="+args[i])
+				continue
+			}
 		}
 		name, value, has := strings.Cut(strings.TrimPrefix(a, "--"), "=")
 		ours, ok := names[name]
