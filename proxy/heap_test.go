@@ -17,7 +17,6 @@ import (
 
 	"github.com/pion/turn/v5"
 
-	"github.com/chanseal/chanseal/cmd/program"
 	"github.com/chanseal/chanseal/internal/raceflag"
 	"github.com/chanseal/chanseal/proxy"
 )
@@ -47,25 +46,6 @@ func memory(t *testing.T, pid int) []byte {
 		all = append(all, b[:n]...)
 	}
 	return all
-}
-
-// TestMain lets the test binary be the program, so that nothing has to be built to run
-// one in a process of its own.
-func TestMain(m *testing.M) {
-	if os.Getenv("CHANSEAL_TEST_AS_PROGRAM") != "" {
-		os.Exit(program.Main())
-	}
-	os.Exit(m.Run())
-}
-
-// asProgram is the program, and the environment that makes it that.
-func asProgram(t *testing.T) (bin string, env []string) {
-	t.Helper()
-	bin, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bin, append(os.Environ(), "CHANSEAL_TEST_AS_PROGRAM=1")
 }
 
 // startProxy runs the program's proxy in a process of its own and returns its ports.

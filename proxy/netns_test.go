@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +23,25 @@ type site struct {
 	dir, bin        string
 	env             []string
 	inside, outside string
-	log             bytes.Buffer // of the proxy; to be read after its end
+	log             *words // of the proxy
+}
+
+// words is what processes said.
+type words struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (w *words) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
 }
 
 var sites atomic.Int32
@@ -29,31 +49,86 @@ var sites atomic.Int32
 // newSite makes one. The test is skipped where that cannot be.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	ip, err := exec.LookPath("ip")
+	_, err := exec.LookPath("ip")
 	if _, errNFT := exec.LookPath("nft"); os.Getuid() != 0 || err != nil || errNFT != nil {
 		t.Skip("network namespaces want root, ip and nft")
 	}
-	s := &site{T: t, dir: t.TempDir()}
+	s := &site{T: t, dir: t.TempDir(), log: &words{}}
 	s.bin, s.env = asProgram(t)
 	id := fmt.Sprintf("chanseal-%d-%d", os.Getpid(), sites.Add(1))
 	s.inside, s.outside = id+"-in", id+"-out"
-	run := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command(ip, args...).CombinedOutput(); err != nil {
-			t.Skipf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	s.namespace(s.outside)
+	s.connect(0)
+	return s
+}
+
+// ip runs ip.
+func (s *site) ip(args ...string) {
+	s.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		s.Skipf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+func (s *site) namespace(ns string) {
+	s.Helper()
+	s.ip("netns", "add", ns)
+	s.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	s.ip("-n", ns, "link", "set", "lo", "up")
+}
+
+// connect makes the inside, 10.77.N.1, with its way to the outside, 10.77.N.2.
+func (s *site) connect(n int) {
+	s.Helper()
+	s.namespace(s.inside)
+	far := fmt.Sprintf("cs%d", n+1)
+	s.ip("link", "add", "cs0", "netns", s.inside, "type", "veth", "peer", "name", far, "netns", s.outside)
+	for ns, x := range map[string][2]string{s.inside: {fmt.Sprintf("10.77.%d.1/24", n), "cs0"}, s.outside: {fmt.Sprintf("10.77.%d.2/24", n), far}} {
+		s.ip("-n", ns, "addr", "add", x[0], "dev", x[1])
+		s.ip("-n", ns, "link", "set", x[1], "up")
+	}
+	s.ip("-n", s.inside, "route", "add", "default", "via", fmt.Sprintf("10.77.%d.2", n))
+}
+
+// another is a second company with the same outside.
+func (s *site) another() *site {
+	s.Helper()
+	other := *s
+	other.inside += "2"
+	other.connect(1)
+	return &other
+}
+
+// as is this test binary as something else, in a namespace.
+func (s *site) as(what, ns string, args ...string) *exec.Cmd {
+	c := s.in(ns, append([]string{s.bin}, args...)...)
+	c.Env = append(c.Env, "CHANSEAL_TEST_AS="+what)
+	return c
+}
+
+// until waits until something holds.
+func (s *site) until(what string, f func() bool) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	defer cancel()
+	for !f() {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			s.Fatal("never came about: " + what)
 		}
 	}
-	for _, ns := range []string{s.inside, s.outside} {
-		run("netns", "add", ns)
-		t.Cleanup(func() { exec.Command(ip, "netns", "del", ns).Run() })
-		run("-n", ns, "link", "set", "lo", "up")
-	}
-	run("link", "add", "cs0", "netns", s.inside, "type", "veth", "peer", "name", "cs1", "netns", s.outside)
-	for ns, x := range map[string][2]string{s.inside: {"10.77.0.1/24", "cs0"}, s.outside: {"10.77.0.2/24", "cs1"}} {
-		run("-n", ns, "addr", "add", x[0], "dev", x[1])
-		run("-n", ns, "link", "set", x[1], "up")
-	}
-	return s
+}
+
+// says waits until a text was said.
+func (s *site) says(w *words, text string) {
+	s.Helper()
+	defer func() {
+		if s.Failed() {
+			s.Logf("%q was not said, but: %s", text, w)
+		}
+	}()
+	s.until("it says "+text, func() bool { return strings.Contains(w.String(), text) })
 }
 
 // in is a command in a namespace.
@@ -95,23 +170,23 @@ func (s *site) background(c *exec.Cmd) {
 var sitePorts = []string{"--media-ports", "4500-4510"}
 
 // serve starts the proxy outside and waits until it serves.
-func (s *site) serve(extra ...string) {
+func (s *site) serve(extra ...string) { s.serveAt("127.0.0.1", extra...) }
+
+// serveAt starts one whose metrics are at an address.
+func (s *site) serveAt(metrics string, extra ...string) *exec.Cmd {
 	s.Helper()
 	app := filepath.Join(s.dir, "app.json")
-	if out, err := s.program(s.outside, "token", "app", "create", "-q", "-o", app).CombinedOutput(); err != nil {
-		s.Fatalf("%v: %s", err, out)
+	if _, err := os.Stat(app); err != nil {
+		if out, err := s.program(s.outside, "token", "app", "create", "-q", "-o", app).CombinedOutput(); err != nil {
+			s.Fatalf("%v: %s", err, out)
+		}
 	}
 	srv := s.program(s.outside, append(append([]string{"proxy", "-q", "--app-certificate-file", app, "--relay-address", "10.77.0.2", "--media", "10.77.0.0/24",
 		"--public", "10.77.0.2", "--metrics", "127.0.0.1:9464", "--drain-time", "1ms"}, sitePorts...), extra...)...)
-	srv.Stdout, srv.Stderr = &s.log, &s.log
+	srv.Stdout, srv.Stderr = s.log, s.log
 	s.background(srv)
-	for s.in(s.outside, "curl", "-sf", "http://127.0.0.1:9464/healthz").Run() != nil {
-		select {
-		case <-s.Context().Done():
-			s.Fatal("the proxy does not start")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	s.until("the proxy serves", func() bool { return s.in(s.outside, "curl", "-sf", "http://"+metrics+":9464/healthz").Run() == nil })
+	return srv
 }
 
 // allowed are nft's rules of the allow-list, or of a part of it.

@@ -29,6 +29,7 @@ type cloudFlags struct {
 	uid      string
 	ca       string
 	name     string
+	region   string
 	insecure bool
 
 	ended func(error) // is told when the proxy refuses the card; set before the dialer is used
@@ -44,6 +45,7 @@ func (f *cloudFlags) add(c *cobra.Command) {
 	flags.StringVar(&f.card, "proxy-card-file", "", "`FILE` with the channel key for the proxy, read for each new relay")
 	flags.StringVar(&f.channel, "proxy-channel", "", "the channel `NAME` in that key")
 	flags.StringVar(&f.uid, "proxy-uid", "", "the `UID` in that key")
+	flags.StringVar(&f.region, "proxy-region", "", "prefer relays of this `REGION`")
 	flags.StringVar(&f.ca, "proxy-ca", "", "trust the certificates in the PEM `FILE`")
 	flags.StringVar(&f.name, "proxy-name", "", "the `NAME` in the proxy's certificate, if --proxy-server is addresses")
 	flags.BoolVar(&f.insecure, "proxy-insecure", false, "do not check the proxy's TLS certificate")
@@ -58,7 +60,7 @@ func (f *cloudFlags) dialer(p *program, c *cobra.Command) (*client.Dialer, error
 	if mode == client.Off {
 		return nil, nil
 	}
-	cfg := client.Config{Mode: mode, Type: client.Type(f.kind), Server: f.server, Fallback: f.fallback, Channel: f.channel, UID: f.uid,
+	cfg := client.Config{Mode: mode, Type: client.Type(f.kind), Server: f.server, Fallback: f.fallback, Channel: f.channel, UID: f.uid, Region: f.region,
 		TLS: &tls.Config{InsecureSkipVerify: f.insecure, ServerName: f.name},
 		OnEvent: func(e client.Event) {
 			p.notef("cloud proxy: %s", eventText(e))
