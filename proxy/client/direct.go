@@ -83,8 +83,13 @@ const (
 	askAgain = 250 * time.Millisecond // in case a question or its answer is lost
 )
 
-func same(a, b netip.AddrPort) bool {
-	return a.Port() == b.Port() && a.Addr().Unmap() == b.Addr().Unmap()
+// is reports whether a packet's source is an address.
+func is(a net.Addr, b netip.AddrPort) bool {
+	ap, err := netip.ParseAddrPort(a.String())
+	if u, ok := a.(*net.UDPAddr); ok {
+		ap, err = u.AddrPort(), nil
+	}
+	return err == nil && ap.Port() == b.Port() && ap.Addr().Unmap() == b.Addr().Unmap()
 }
 
 // resolve finds the address of HOST:PORT.

@@ -84,7 +84,30 @@ func (w *Wall) Dial(ctx context.Context, network, address string) (net.Conn, err
 		w.block()
 		return nil, fmt.Errorf("firewall: %s to %s is not in the allow-list", protocol, to)
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, address)
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err == nil && protocol == "UDP" {
+		return &walledConn{c, w}, nil
+	}
+	return c, err
+}
+
+// walledConn is a datagram socket for one destination, which was let through.
+type walledConn struct {
+	net.Conn
+	w *Wall
+}
+
+func (c *walledConn) Write(b []byte) (int, error) {
+	c.w.keep(b)
+	return c.Conn.Write(b)
+}
+
+func (c *walledConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil {
+		c.w.keep(b[:n])
+	}
+	return n, err
 }
 
 // Listen opens a datagram socket inside.
