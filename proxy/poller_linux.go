@@ -109,16 +109,22 @@ func (p *poller) remove(fd int) {
 	}
 }
 
+// wait returns how many events there are. It waits for one, unless there is something to
+// read in any case.
+func (p *poller) wait() (int, error) {
+	if len(p.again) > 0 {
+		return epollWait(p.fd, p.events), nil
+	}
+	return p.gate.wait(p.events)
+}
+
 // loop waits for packets and hands them on.
 func (p *poller) loop() {
 	defer close(p.ended)
 	for {
-		n := epollWait(p.fd, p.events)
-		if n == 0 && len(p.again) == 0 {
-			var err error
-			if n, err = p.gate.wait(p.events); err != nil {
-				return
-			}
+		n, err := p.wait()
+		if err != nil {
+			return
 		}
 		now := time.Now().UnixNano()
 		again := p.again

@@ -50,9 +50,10 @@ type peers struct {
 }
 
 type channel struct {
-	number uint16
-	addr   netip.AddrPort
-	name   sockaddr
+	number    uint16
+	permitted bool // its address is among those allowed
+	addr      netip.AddrPort
+	name      sockaddr
 }
 
 var nobody = &peers{}
@@ -87,6 +88,9 @@ func (r *relay) change(f func(*peers)) {
 	old := r.peers.Load()
 	p := &peers{channels: slices.Clone(old.channels), allowed: slices.Clone(old.allowed)}
 	f(p)
+	for i := range p.channels {
+		p.channels[i].permitted = p.permits(p.channels[i].addr.Addr())
+	}
 	r.peers.Store(p)
 }
 
@@ -111,7 +115,7 @@ func (r *relay) bind(number uint16, a netip.AddrPort) {
 	}
 	r.change(func(p *peers) {
 		if p.byNumber(number) == nil && len(p.channels) < maxPeers {
-			p.channels = append(p.channels, channel{number, a, r.sock.name(a)})
+			p.channels = append(p.channels, channel{number: number, addr: a, name: r.sock.name(a)})
 		}
 	})
 }
@@ -126,7 +130,7 @@ func (r *relay) unbind(number uint16) {
 func (r *relay) sendChannel(number uint16, payload []byte, now int64) {
 	p := r.peers.Load()
 	c := p.byNumber(number)
-	if c == nil || !p.permits(c.addr.Addr()) || !r.up.take(len(payload), now) {
+	if c == nil || !c.permitted || !r.up.take(len(payload), now) {
 		r.sess.traffic.dropped.Add(1)
 		return
 	}
@@ -162,28 +166,26 @@ func (r *relay) wrap(buf []byte, n int, from netip.AddrPort, now int64) (c *clie
 		return nil, 0, 0
 	}
 	p := r.peers.Load()
-	begin, end = headroom, headroom+n
-	switch {
-	case !p.permits(from.Addr()) || !r.down.take(n, now):
+	ch := p.byAddr(from)
+	permitted := ch != nil && ch.permitted || ch == nil && p.permits(from.Addr()) && (r.socks || r.srv.policy.Reaches(from))
+	if !permitted || !r.down.take(n, now) {
 		r.sess.traffic.dropped.Add(1)
 		return nil, 0, 0
+	}
+	begin, end = headroom, headroom+n
+	switch {
 	case r.socks:
 		begin = putSOCKSHeader(buf, begin, from)
-	default:
-		if ch := p.byAddr(from); ch != nil {
-			begin = putChannelHeader(buf, begin, n, ch.number)
-			if c.stream != nil { // RFC 8656, Section 12.5: padded over a stream
-				pad := -n & 3
-				clear(buf[end : end+pad])
-				end += pad
-			}
-		} else if r.srv.policy.Reaches(from) {
-			r.count++
-			begin, end = putDataHeader(buf, begin, n, from, r.sess.id<<32|r.count&0xffffffff)
-		} else {
-			r.sess.traffic.dropped.Add(1)
-			return nil, 0, 0
+	case ch != nil:
+		begin = putChannelHeader(buf, begin, n, ch.number)
+		if c.stream != nil { // RFC 8656, Section 12.5: padded over a stream
+			pad := -n & 3
+			clear(buf[end : end+pad])
+			end += pad
 		}
+	default:
+		r.count++
+		begin, end = putDataHeader(buf, begin, n, from, r.sess.id<<32|r.count&0xffffffff)
 	}
 	r.sess.traffic.receivedPackets.Add(1)
 	r.sess.traffic.receivedBytes.Add(uint64(n))
