@@ -79,7 +79,7 @@ func (s *FrameSealing) send(h Header, frame []byte) error {
 }
 
 // NewCutter makes what cuts frames of a codec into RTP packets of at most mtu bytes,
-// for [OpeningOptions].
+// for [OpeningOptions]. A frame of Opus is one packet, however long.
 func NewCutter(c Codec, mtu int) (FrameCutter, error) {
 	if mtu == 0 {
 		mtu = DefaultMTU

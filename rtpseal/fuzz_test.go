@@ -112,7 +112,7 @@ func FuzzFrameJoiner(f *testing.F) {
 			b = b[1+n:]
 		}
 		for i := range out.Len() {
-			if len(out.At(i)) > 200 {
+			if len(out.At(i)) > 200 && codec.Name != "opus" { // which cannot be cut
 				t.Fatalf("a packet of %d bytes", len(out.At(i)))
 			}
 		}
