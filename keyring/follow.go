@@ -14,8 +14,10 @@ import (
 const (
 	retryEvery   = 250 * time.Millisecond // after the store failed
 	sweepEvery   = time.Minute            // how often Receivers note which KIDs are idle
+	loadAtMost   = 10 * time.Second       // then a store does not answer any more
 	loadsAtMost  = 20                     // in a second, that frames of unknown epochs ask for
-	loadPatience = 250 * time.Millisecond // how long such a load may hold up a frame
+	loadPatience = 250 * time.Millisecond // how long such loads may hold up frames at once
+	loadRecovers = 40                     // ... of which a fortieth part comes back in the same time
 )
 
 // follower keeps one channel's Senders and Receivers up to date. There is one
@@ -38,9 +40,9 @@ type follower struct {
 	receivers map[*Receiver]struct{}
 	feeds     map[*Feed]struct{}
 
-	loading sync.Mutex // one load at a time
-	loads   atomic.Uint64
-	forged  limiter // of loads for frames; guarded by loading
+	loading  chan struct{} // one load at a time
+	loads    atomic.Uint64
+	patience patience // of frames with loads
 }
 
 // follow returns the channel's follower, which the caller gives back with leave.
@@ -63,8 +65,8 @@ func (c *Channel) follow(ctx context.Context) (*follower, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{
-		ch: c, refs: 1, cancel: cancel, wake: make(chan struct{}, 1), st: st, active: st.activeNumber(),
-		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{}, feeds: map[*Feed]struct{}{}, forged: newLimiter(loadsAtMost),
+		ch: c, refs: 1, cancel: cancel, wake: make(chan struct{}, 1), loading: make(chan struct{}, 1), st: st, active: st.activeNumber(),
+		senders: map[*Sender]struct{}{}, receivers: map[*Receiver]struct{}{}, feeds: map[*Feed]struct{}{}, patience: patience{left: loadPatience, at: time.Now(), forged: newLimiter(loadsAtMost)},
 	}
 	r.followers[c.id] = f
 	r.running.Go(func() { f.run(ctx) })
@@ -212,8 +214,14 @@ func (f *follower) tell() {
 }
 
 func (f *follower) load(ctx context.Context) error {
-	f.loading.Lock()
-	defer f.loading.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, loadAtMost)
+	defer cancel()
+	select {
+	case f.loading <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-f.loading }()
 	return f.loadLocked(ctx)
 }
 
@@ -226,23 +234,67 @@ func (f *follower) loadLocked(ctx context.Context) error {
 	return err
 }
 
+// patience is what frames still have with loads of the store. It is for anybody to send
+// frames of epochs that nobody knows, and a store may hang: however many such frames
+// come, those of others are not held up for long.
+type patience struct {
+	mu     sync.Mutex
+	left   time.Duration
+	at     time.Time // when that was so
+	forged limiter   // of loads that frames asked for
+}
+
+// recover brings left up to now; mu is held.
+func (p *patience) recover(now time.Time) {
+	p.left = min(loadPatience, p.left+now.Sub(p.at)/loadRecovers)
+	p.at = now
+}
+
+// begin returns how long a load may take now, and whether there may be one.
+func (p *patience) begin(now time.Time) (wait time.Duration, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.forged.allow(now, 1) {
+		return 0, false
+	}
+	p.forged.fail(now)
+	p.recover(now)
+	return p.left, true
+}
+
+func (p *patience) spend(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.recover(time.Now())
+	p.left -= d
+}
+
 // loadForFrame reads the record again, as a frame came of an epoch that the
 // follower does not know: its Sender may have noticed a rotation first. Frames
-// can be forged, so it does that a few times a second at most.
+// can be forged, so it does that a few times a second at most, and once the patience is
+// used up it leaves it to the follower.
 func (f *follower) loadForFrame() {
-	before := f.loads.Load()
-	f.loading.Lock()
-	defer f.loading.Unlock()
-	now := time.Now()
-	if f.loads.Load() != before || !f.forged.allow(now, 1) {
+	before, begun := f.loads.Load(), time.Now()
+	wait, ok := f.patience.begin(begun)
+	if !ok {
 		return
 	}
-	f.forged.fail(now)
-	ctx, cancel := context.WithTimeout(context.Background(), loadPatience)
-	defer cancel()
-	if f.loadLocked(ctx) == nil {
-		f.nudge()
+	if wait > 0 {
+		defer func() { f.patience.spend(time.Since(begun)) }()
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		defer cancel()
+		select {
+		case f.loading <- struct{}{}:
+			defer func() { <-f.loading }()
+			if f.loads.Load() != before || f.loadLocked(ctx) == nil {
+				f.nudge()
+				return
+			}
+		case <-ctx.Done():
+		}
 	}
+	f.stale.Store(true)
+	f.nudge()
 }
 
 func (f *follower) run(ctx context.Context) {

@@ -117,8 +117,9 @@ func (r *Receiver) Open(dst, sealed, aad []byte) ([]byte, error) {
 // OpenFrom appends the frame inside sealed to dst, and says what its KID tells
 // once it is authenticated: that some member of the channel sealed it, under that
 // sender number. It allocates nothing if dst has room, unless the frame is the
-// first of its KID. A first frame of an epoch that is not known yet may wait a
-// quarter of a second for the store, at most.
+// first of its KID. A first frame of an epoch that is not known yet may wait for
+// the store: all such frames together a quarter of a second at most, and then a fortieth
+// part of the time. Without an answer the frame is refused, and the store asked beside.
 //
 // The errors are those of [cipher.OpenKey.Open] and, all of them
 // cipher.ErrUnknownKey as well, ErrArchived, ErrBarred, ErrForgotten, ErrLimited,
