@@ -35,6 +35,7 @@ func main() {
 		{"gcm256_amd64.s", gcm256File},
 		{"ctr512_amd64.s", ctr512File},
 		{"xts512_amd64.s", xts512File},
+		{"xts256_amd64.s", xts256File},
 		{"sha_amd64.s", shaFile},
 		{"sha8_amd64.s", sha8File},
 		{"ctrbatch8_amd64.s", ctrbatch8File},

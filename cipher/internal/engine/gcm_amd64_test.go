@@ -194,7 +194,7 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 			OpenCTRBatch(fs)
 			check("refusal of one of several with HMAC")
 		}
-		s, x := &k.rk, newXTSKey(fill(r, size), fill(r, size), avx512VAES)
+		s, x, x2 := &k.rk, newXTSKey(fill(r, size), fill(r, size), avx512VAES), newXTSKey(fill(r, size), fill(r, size), avx2VAES)
 		var tweak [16]byte
 		for _, n := range []int{1, 16, 100, 512, 513, 2000, 8192} {
 			for _, at := range []int{0, int((4096 - page) & 4095)} {
@@ -212,6 +212,10 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 					check("xts encrypt")
 					x.crypt(p[:n&^15], p[:n&^15], 1, 2, tw, false)
 					check("xts decrypt")
+					x2.crypt(p[:n&^15], p[:n&^15], 1, 2, tw, true)
+					check("xts encrypt with AVX2")
+					x2.crypt(p[:n&^15], p[:n&^15], 1, 2, tw, false)
+					check("xts decrypt with AVX2")
 				}
 			}
 		}

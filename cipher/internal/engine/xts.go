@@ -24,7 +24,7 @@ func (x *XTS) init(k1, k2 []byte, t tier) error {
 	if len(k1) != len(k2) || (len(k1) != 16 && len(k1) != 32) {
 		return errKeySize
 	}
-	if t == avx512VAES {
+	if t != generic {
 		*x = XTS{asm: newXTSKey(k1, k2, t)}
 		return nil
 	}

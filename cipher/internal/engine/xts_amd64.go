@@ -25,6 +25,18 @@ func xtsEncrypt256AVX512(k *xtsKey, dst, src *byte, n int, hi, lo uint64, tweak 
 //go:noescape
 func xtsDecrypt256AVX512(k *xtsKey, dst, src *byte, n int, hi, lo uint64, tweak *[16]byte)
 
+//go:noescape
+func xtsEncrypt128AVX2(k *xtsKey, dst, src *byte, n int, hi, lo uint64, tweak *[16]byte)
+
+//go:noescape
+func xtsEncrypt256AVX2(k *xtsKey, dst, src *byte, n int, hi, lo uint64, tweak *[16]byte)
+
+//go:noescape
+func xtsDecrypt128AVX2(k *xtsKey, dst, src *byte, n int, hi, lo uint64, tweak *[16]byte)
+
+//go:noescape
+func xtsDecrypt256AVX2(k *xtsKey, dst, src *byte, n int, hi, lo uint64, tweak *[16]byte)
+
 func newXTSKey(k1, k2 []byte, t tier) *xtsKey {
 	k := new(xtsKey)
 	k.enc.expand(k1, t)
@@ -37,15 +49,23 @@ func newXTSKey(k1, k2 []byte, t tier) *xtsKey {
 // is given, with tweak, which it brings forward.
 func (k *xtsKey) crypt(dst, src []byte, hi uint32, lo uint64, tweak *[16]byte, encrypt bool) {
 	d, s, n, h := &dst[0], &src[0], len(src), uint64(hi)
-	switch {
-	case encrypt && k.enc.kind() == avx512x128:
+	switch kind := k.enc.kind(); {
+	case encrypt && kind == avx512x128:
 		xtsEncrypt128AVX512(k, d, s, n, h, lo, tweak)
-	case encrypt:
+	case encrypt && kind == avx512x256:
 		xtsEncrypt256AVX512(k, d, s, n, h, lo, tweak)
-	case k.enc.kind() == avx512x128:
+	case encrypt && kind == avx2x128:
+		xtsEncrypt128AVX2(k, d, s, n, h, lo, tweak)
+	case encrypt:
+		xtsEncrypt256AVX2(k, d, s, n, h, lo, tweak)
+	case kind == avx512x128:
 		xtsDecrypt128AVX512(k, d, s, n, h, lo, tweak)
-	default:
+	case kind == avx512x256:
 		xtsDecrypt256AVX512(k, d, s, n, h, lo, tweak)
+	case kind == avx2x128:
+		xtsDecrypt128AVX2(k, d, s, n, h, lo, tweak)
+	default:
+		xtsDecrypt256AVX2(k, d, s, n, h, lo, tweak)
 	}
 }
 
