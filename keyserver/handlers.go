@@ -70,7 +70,11 @@ func (s *Server) wrap(h handler) http.Handler {
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
 		}
 		if err := h(w, r); err != nil {
-			writeProblem(w, problemOf(err))
+			p := problemOf(err)
+			if p.Reason == "unavailable" { // nobody but the operator can do something about it
+				s.log.Warn("keyserver: a request was answered 503", "error", cause(err))
+			}
+			writeProblem(w, p)
 		}
 	})
 }

@@ -107,7 +107,7 @@ func (p *program) join(ctx context.Context, o client.Options, once bool) error {
 func joinError(err error) error {
 	var r *client.Refused
 	if !errors.As(err, &r) {
-		return err
+		return reachError(err)
 	}
 	return serverRefuses(r, fmt.Sprint(r.Status))
 }

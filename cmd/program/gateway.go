@@ -313,7 +313,7 @@ func (p *program) gateway(c *cobra.Command, o *gatewayOptions) error {
 	}
 	p.notef("running; ctrl-c ends it")
 	running.Wait()
-	p.notef("%s in, %s out", count(stats.PacketsIn.Load(), "packet"), grouped(stats.PacketsOut.Load()))
+	p.gatewaySummary(stats)
 	if why := context.Cause(ctx); c.Context().Err() == nil && !errors.Is(why, context.Canceled) {
 		return cloudError(c.Context(), why)
 	}

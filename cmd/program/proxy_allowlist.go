@@ -94,7 +94,7 @@ func fetchAllowList(c *cobra.Command, server, set string, insecure bool) ([]prox
 		if strings.Contains(err.Error(), "certificate") {
 			return nil, hinted(fmt.Errorf("%s: %w", server, err), "if the proxy's certificate signs itself: --insecure")
 		}
-		return nil, fmt.Errorf("%s: %w", server, err)
+		return nil, reachError(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))

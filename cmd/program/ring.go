@@ -66,6 +66,8 @@ func (p *program) openRing(ctx context.Context, channel string) (*keyring.Ring, 
 	if missing != nil && !errors.Is(err, keyring.ErrNoRing) { // no other key may stand in for the one that was named
 		if r != nil {
 			r.Close()
+		} else if !errors.Is(err, keyring.ErrLocked) { // the store is what fails first
+			return nil, p.ringError(dir, channel, err)
 		}
 		return nil, missing
 	}

@@ -226,7 +226,7 @@ func (r *adminRemote) call(c *cobra.Command, method, path string, in, out any) e
 	defer hc.CloseIdleConnections()
 	resp, err := hc.Do(req)
 	if err != nil {
-		return err
+		return reachError(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {

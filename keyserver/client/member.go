@@ -282,7 +282,8 @@ func (m *Member) run(ctx context.Context) {
 			return
 		}
 		m.mu.Lock()
-		if m.lost.IsZero() {
+		first := m.lost.IsZero()
+		if first {
 			m.lost = time.Now()
 		}
 		m.mu.Unlock()
@@ -293,7 +294,11 @@ func (m *Member) run(ctx context.Context) {
 			}
 			err = &Refused{out.Problem} // the token is worth nothing here any more
 		}
-		m.o.Logger.Info("client: no stream from the key server", "error", err)
+		if first {
+			m.o.Logger.Warn("client: the key server is lost; the keys that are here serve on, and it is tried again until it is back", "error", err)
+		} else {
+			m.o.Logger.Info("client: no stream from the key server", "error", err)
+		}
 		if time.Since(began) > longWait {
 			wait = firstWait
 		}
@@ -366,8 +371,12 @@ func (m *Member) stream(ctx context.Context, last *string) error {
 		return err
 	}
 	m.mu.Lock()
+	since := m.lost
 	m.lost = time.Time{}
 	m.mu.Unlock()
+	if !since.IsZero() {
+		m.o.Logger.Info("client: the key server is back", "after", time.Since(since).Round(time.Millisecond))
+	}
 	return readEvents(ctx, resp.Body, dead, func(name, id string, data []byte) error {
 		if err := m.event(ctx, name, data); err != nil {
 			return err

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// onecall runs the script and wants this exit status.
+func onecall(t *testing.T, status int, args ...string) string {
+	t.Helper()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not here")
+	}
+	if version, _ := exec.Command(bash, "-c", "echo $BASH_VERSINFO").Output(); len(bytes.TrimSpace(version)) < 1 || string(version) < "5" && len(bytes.TrimSpace(version)) == 1 {
+		t.Skipf("bash %s is too old", version)
+	}
+	cmd := exec.CommandContext(t.Context(), bash, append([]string{"../onecall"}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != status {
+		t.Fatalf("onecall %s: %v, want status %d\n%s", strings.Join(args, " "), err, status, out)
+	}
+	return string(out)
+}
+
+// TestOneCall: the call through everything, with processes of its own, on this machine's
+// loopback. The long form, with firewall and namespaces where root allows them, has all
+// steps.
+func TestOneCall(t *testing.T) {
+	args := []string{"--short", "--loopback"}
+	steps := "all 8 steps hold"
+	if os.Getenv("CHANSEAL_LONG") != "" {
+		args, steps = nil, "all 10 steps hold"
+	}
+	out := onecall(t, 0, args...)
+	for _, want := range []string{steps, "7 generations", "frame for frame", "none was lost", "opens nothing of it", "none of it"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the report lacks %q\n%s", want, out)
+		}
+	}
+}
+
+// TestFaults: a fault is told with its step and a remedy, and what survives it goes on.
+func TestFaults(t *testing.T) {
+	if os.Getenv("CHANSEAL_LONG") == "" {
+		t.Skip("CHANSEAL_LONG is not set")
+	}
+	for _, f := range []struct {
+		name   string
+		status int
+		want   []string
+	}{
+		{"wrong-card", 1, []string{"members enter with their cards", "other-channel", "remedy: "}},
+		{"wrong-certificate", 1, []string{"members enter with their cards", "wrong-certificate", "compare the certificates", "remedy: "}},
+		{"clock-10-minutes", 1, []string{"members enter with their cards", "entry-over", "not-yet-valid", "set the clocks", "remedy: "}},
+		{"proxy-killed", 1, []string{"the call: ", "of 120 frames arrived", "cloud proxy", "remedy: start it again; give gateways two relays"}},
+		{"key-server-killed", 0, []string{"does not answer", "is it running", "the key server is lost", "started again", "all 120 frames arrived"}},
+		{"etcd-killed", 0, []string{"the ring is unreachable", "do the cluster's members run", "takes writes", "all 120 frames arrived"}},
+		{"loss-5", 1, []string{"the call: ", "lost packets", "remedy: chanseal proxy check"}},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			out := onecall(t, f.status, "--short", "--break", f.name)
+			for _, want := range f.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %q\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+// TestUsage: what is wrong on the command line is said before anything begins.
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{"--break", "everything"}, {"--calls", "0"}, {"--clip", "nowhere.mkv"}, {"--what"}, {"--break"}} {
+		if out := onecall(t, 2, args...); !strings.Contains(out, "try examples/onecall --help") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+	if out := onecall(t, 0, "--help"); !strings.Contains(out, "key-server-killed") {
+		t.Error(out)
+	}
+}
+
+// TestSearch: what is hidden in a file or in this process is found, as it is, in
+// hexadecimal and in base64, also across the pieces in which it is read; what is not
+// there is not.
+func TestSearch(t *testing.T) {
+	dir := t.TempDir()
+	secret := []byte("0123456789abcdef\x00\xff secret")
+	patterns := filepath.Join(dir, "patterns")
+	line := []byte("secret of a test\t3031323334353637383961626364656600ff20736563726574\n")
+	if err := os.WriteFile(patterns, line, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := readNeedles(patterns)
+	if err != nil || !bytes.Equal(all[0].data, secret) {
+		t.Fatal(err, all)
+	}
+	noise := bytes.Repeat([]byte("0123456789abcdee"), 300_000)
+	for _, n := range []needle{all[0], all[1], all[len(all)-1]} {
+		for _, at := range []int{0, 4<<20 - 8, 4<<20 - len(n.data), len(noise) - len(n.data)} {
+			hay := slices.Clone(noise)
+			copy(hay[at:], n.data)
+			h := newHaystack(all)
+			if total, err := h.read(bytes.NewReader(hay)); err != nil || total != int64(len(hay)) || h.found["secret of a test"] != 1 {
+				t.Errorf("%q at %d: %v, found %v", n.data, at, err, h.found)
+			}
+		}
+	}
+	h := newHaystack(all)
+	if _, err := h.read(bytes.NewReader(noise)); err != nil || len(h.found) != 0 {
+		t.Errorf("%v, found %v in noise", err, h.found)
+	}
+	if _, err := os.Stat("/proc/self/mem"); err == nil {
+		kept := bytes.Clone(secret)
+		h := newHaystack(all)
+		if _, err := h.process(os.Getpid()); err != nil || h.found["secret of a test"] == 0 {
+			t.Errorf("own memory: %v, found %v", err, h.found)
+		}
+		kept[0]++ // lives until here
+	}
+}
