@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"io"
+	"strings"
 )
 
 // Finding is something in a recording that breaks when it is sent live and encrypted.
@@ -71,6 +72,12 @@ func Lint(r Reader) ([]Finding, error) {
 		l.unit(item.Track, at, c, data, raw)
 	}
 	return l.found, nil
+}
+
+// LintCovers reports whether [Lint] knows what would break in tracks of a Matroska codec
+// ID. Of audio nothing does: packetizers leave its frames as they are.
+func LintCovers(codecID string) bool {
+	return strings.HasPrefix(codecID, "A_") || codecOf(codecID) != 0
 }
 
 func codecOf(id string) Codec {
@@ -175,9 +182,9 @@ func (l *linter) unit(track uint64, frame int, c Codec, data []byte, raw bool) {
 		typ := nalType(c, nal)
 		switch {
 		case c == H264 && typ == h264AUD, c == H265 && typ == h265AUD:
-			l.add(track, frame, "access unit delimiters", "packetizers drop them, and what was authenticated has changed", doCanon)
+			l.add(track, frame, "access unit delimiters", "packetizers drop them, and what was authenticated has changed", "encode without them (x264 and x265: aud=0); or "+doCanon)
 		case c == H264 && typ == h264Filler, c == H265 && typ == h265Filler:
-			l.add(track, frame, "filler data", "packetizers drop it, and what was authenticated has changed", doCanon)
+			l.add(track, frame, "filler data", "packetizers drop it, and what was authenticated has changed", "encode without it (x264: no nal-hrd=cbr, no filler); or "+doCanon)
 		case c == H265 && typ == h265SPS:
 			l.h265SPS(track, frame, nal)
 		case c == H264 && typ == h264SPS:

@@ -27,7 +27,9 @@ exit status is 0 for damaged files, too; whether one is complete is in the repor
 Of an epoch's number a key ID holds the low 8 bits.
 
 With --lint, FILE is a recording in clear, and what is shown is what of it breaks in
-live, encrypted media, and what to change. The exit status is 1 if there is anything.`,
+live, encrypted media, and what to change: in frames that an application seals before
+they are cut in packets, and of them most where a part stays readable. Packets that the
+gateway seals one by one are changed by nobody. The exit status is 1 if there is anything.`,
 		Example: `  chanseal inspect talk.sealed.mkv
   chanseal inspect --lint talk.h264`,
 		Args: exactArgs("FILE"),
