@@ -440,7 +440,7 @@ func TestFrameBeforeNews(t *testing.T) {
 		}
 		counting := &counter{Store: store.Store}
 		store.Store = counting
-		forged := cipher.AppendHeader(nil, cipher.Header{KID: keyring.Origin{Epoch: 77}.KID()})
+		forged := cipher.AppendHeader(nil, cipher.Header{KID: keyring.Origin{Epoch: 77, Instance: 5}.KID()})
 		forged = append(forged, make([]byte, 40)...)
 		for range 1000 {
 			refuses(t, r, forged, cipher.ErrUnknownKey)

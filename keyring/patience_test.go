@@ -48,7 +48,7 @@ func TestHangingStore(t *testing.T) {
 					t.Fatal("the follower reads nothing")
 				}
 			}
-			forged := cipher.AppendHeader(nil, cipher.Header{KID: keyring.Origin{Epoch: 77}.KID()})
+			forged := cipher.AppendHeader(nil, cipher.Header{KID: keyring.Origin{Epoch: 77, Instance: 5}.KID()})
 			forged = append(forged, make([]byte, 40)...)
 			var held time.Duration
 			begun := time.Now()
