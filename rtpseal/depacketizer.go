@@ -299,8 +299,11 @@ func (d *Depacketizer) grow(s *fragments, seq uint16) {
 	}
 }
 
-// maxSpare is how many buffers are kept for the next packets.
-const maxSpare = 256
+// How many buffers are kept for the next packets, and how many when there are none.
+const (
+	maxSpare  = 256
+	idleSpare = 8
+)
 
 func (d *Depacketizer) free(s *fragments, f *fragment) {
 	if f.data == nil {
@@ -392,8 +395,15 @@ func (d *Depacketizer) Sweep(now time.Time) {
 			d.forget(s)
 		}
 	}
-	if cap(d.joined) > 1<<20 && d.bytes == 0 {
+	if d.bytes > 0 {
+		return
+	}
+	if cap(d.joined) > 1<<20 {
 		d.joined = nil
+	}
+	if len(d.spare) > idleSpare { // of a flood nothing stays
+		clear(d.spare[idleSpare:])
+		d.spare = d.spare[:idleSpare]
 	}
 }
 

@@ -16,8 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/proxy/client"
@@ -274,7 +272,7 @@ func (p *program) gateway(c *cobra.Command, o *gatewayOptions) error {
 		return err
 	}
 	defer ring.Close()
-	keys := &gatewayKeys{p: p, ring: ring, o: o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}, shown: map[string]string{}, many: len(streams) >= manyStreams, exchanges: map[bool]*rtpseal.Exchange{}}
+	keys := &gatewayKeys{p: p, ring: ring, o: o, channels: map[string]*keyring.Channel{}, sealers: map[sealerID]*keyring.Sender{}, openers: map[string]*keyring.Receiver{}, shown: map[string]string{}, streams: len(streams), exchanges: map[bool]*rtpseal.Exchange{}}
 	log := newGatewayLog(p)
 	stats := new(rtpseal.Stats)
 	var flows []*rtpseal.Gateway
@@ -294,6 +292,7 @@ func (p *program) gateway(c *cobra.Command, o *gatewayOptions) error {
 		}
 		defer stop()
 	}
+	go log.run(ctx) // not waited for: whoever reads it may have stopped
 	var running sync.WaitGroup
 	for _, e := range keys.exchanges {
 		running.Go(func() { e.Run(ctx) })
@@ -350,7 +349,7 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 	}
 	// A group that is reached by a certain interface needs a socket of its own.
 	own := s.Interface != "" && opts.To.Addr().IsMulticast()
-	shared := keys.many && !own
+	shared := keys.streams >= manyStreams && !own
 	leave := func() (net.PacketConn, error) {
 		if o.dialer != nil && o.seal {
 			way := client.Options{Direct: o.probe, Peers: []netip.Addr{opts.To.Addr()}}
@@ -448,7 +447,7 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 		return nil, err
 	}
 	g, err = rtpseal.NewGateway(opts, func(refused func(*rtpseal.Unit, error), dropped func(rtpseal.Drop)) (rtpseal.Mapper, error) {
-		oo := rtpseal.OpeningOptions{Opener: rtpseal.Shared(receiver), Limits: rtpseal.Limits{Age: o.hold.d}, Waits: keys.waits(s.Channel), Refused: refused, Dropped: dropped}
+		oo := rtpseal.OpeningOptions{Opener: rtpseal.Shared(receiver), Limits: rtpseal.Limits{Age: o.hold.d, Bytes: keys.keeps()}, Waits: keys.waits(s.Channel), Refused: refused, Dropped: dropped}
 		if s.PerFrame != "" {
 			if oo.Frames, err = rtpseal.NewCutter(codec, s.MTU); err != nil {
 				return nil, err
@@ -461,58 +460,4 @@ func (p *program) newFlow(ctx context.Context, keys *gatewayKeys, s *gatewayStre
 	}
 	log.started("opening %s%s", arrow, keys.fingerprint(ctx, s.Channel))
 	return g, nil
-}
-
-// socketBuffer is what is asked of the kernel for packets that wait, in bytes.
-const socketBuffer = 4 << 20
-
-func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
-
-// multicastBy has a socket send to groups by an interface.
-func multicastBy(c *net.UDPConn, ifname string, v4 bool) error {
-	ifi, err := net.InterfaceByName(ifname)
-	if err != nil {
-		return err
-	}
-	if v4 {
-		return ipv4.NewPacketConn(c).SetMulticastInterface(ifi)
-	}
-	return ipv6.NewPacketConn(c).SetMulticastInterface(ifi)
-}
-
-// listenRTP opens a socket; plus is 1 for RTCP.
-func listenRTP(address, ifname string, plus int) (net.PacketConn, error) {
-	a, err := net.ResolveUDPAddr("udp", address)
-	if err != nil {
-		return nil, &failure{err: fmt.Errorf("--listen %s: %w", address, err), code: exitUsage}
-	}
-	if a.Port != 0 {
-		a.Port += plus
-	}
-	var c *net.UDPConn
-	if a.IP.IsMulticast() {
-		var ifi *net.Interface
-		if ifname != "" {
-			if ifi, err = net.InterfaceByName(ifname); err != nil {
-				return nil, &failure{err: fmt.Errorf("--interface %s: %w", ifname, err), code: exitUsage}
-			}
-		}
-		c, err = net.ListenMulticastUDP("udp", ifi, a)
-		if err == nil {
-			if err = ownGroupsOnly(c, a.IP.To4() != nil); err != nil {
-				c.Close()
-			}
-		}
-	} else {
-		c, err = net.ListenUDP("udp", a)
-	}
-	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		return nil, fmt.Errorf("listen on %s: %w", a, err)
-	}
-	c.SetReadBuffer(socketBuffer)
-	return c, nil
 }

@@ -22,7 +22,7 @@ type gatewayKeys struct {
 	barred   map[string]*barred // of the channels that are opened
 	shown    map[string]string  // what fingerprint said of each channel
 
-	many      bool // streams share the sockets they send from
+	streams   int // of the configuration
 	exchanges map[bool]*rtpseal.Exchange
 }
 
@@ -42,6 +42,10 @@ func (k *gatewayKeys) exchange(v4 bool, leave func() (net.PacketConn, error)) (*
 	k.exchanges[v4] = e
 	return e, nil
 }
+
+// keeps is how many bytes a stream may keep that wait: who floods all of them fills the
+// memory with so much less each.
+func (k *gatewayKeys) keeps() int { return min(16<<20, max(1<<20, 512<<20/max(1, k.streams))) }
 
 type sealerID struct {
 	channel, suite string

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/chanseal/chanseal/cipher"
 	"github.com/chanseal/chanseal/keyring"
@@ -19,10 +20,11 @@ import (
 )
 
 // gatewayLog logs what does not go on: at most logsAtMost lines a second, whatever
-// comes, and nothing of any payload.
+// comes, and nothing of any payload. Packets do not wait for whoever reads the log.
 type gatewayLog struct {
-	p   *program
-	log *slog.Logger
+	p    *program
+	log  *slog.Logger
+	todo chan []any // attributes of lines
 
 	mu      sync.Mutex
 	second  time.Time
@@ -37,7 +39,19 @@ const (
 )
 
 func newGatewayLog(p *program) *gatewayLog {
-	return &gatewayLog{p: p, log: slog.New(slog.NewTextHandler(p.stderr, nil))}
+	return &gatewayLog{p: p, log: slog.New(slog.NewTextHandler(p.stderr, nil)), todo: make(chan []any, logsAtMost)}
+}
+
+// run writes lines until the context ends.
+func (l *gatewayLog) run(ctx context.Context) {
+	for {
+		select {
+		case args := <-l.todo:
+			l.log.Warn("packet refused", args...)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (l *gatewayLog) started(format string, args ...any) {
@@ -58,7 +72,7 @@ func (l *gatewayLog) refused(u *rtpseal.Unit, err error) {
 	if now.Sub(l.second) >= time.Second {
 		l.second, l.lines = now, 0
 	}
-	if l.lines >= logsAtMost {
+	if l.lines >= logsAtMost || len(l.todo) == cap(l.todo) {
 		l.skipped++
 		return
 	}
@@ -74,8 +88,11 @@ func (l *gatewayLog) refused(u *rtpseal.Unit, err error) {
 		args = append(args, "not_logged_before", l.skipped)
 		l.skipped = 0
 	}
-	l.log.Warn("packet refused", args...)
+	l.todo <- args // has room: only who holds mu sends
 }
+
+// metricsAtMost is how many connections to the metrics there may be.
+const metricsAtMost = 64
 
 // serveMetrics serves /metrics and /healthz until stop is called.
 func (p *program) serveMetrics(address string, s *rtpseal.Stats, keys *gatewayKeys, flows int) (stop func(), err error) {
@@ -88,8 +105,8 @@ func (p *program) serveMetrics(address string, s *rtpseal.Stats, keys *gatewayKe
 	if err != nil {
 		return nil, fmt.Errorf("--metrics %s: %w", address, err)
 	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
-	go srv.Serve(ln)
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
+	go srv.Serve(netutil.LimitListener(ln, metricsAtMost)) // the files that may be open are for the media
 	p.notef("metrics at http://%s/metrics", ln.Addr())
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
