@@ -99,6 +99,12 @@ With --cloud-proxy the destination is asked first whether it can be reached with
 (by STUN, which "gateway open" answers; or ask another with --direct-probe), and relays
 are used where it does not answer: over UDP, TCP, or TLS on port 443.
 
+With --per-frame CODEC whole frames are sealed (T=0), as SFrame peers such as cameras and
+browsers do. That costs less for small packets; but packets are made anew at both ends, so
+header extensions do not come out, RTCP reports of the far end count other packets, and
+"gateway open" sends each frame in one burst: give what receives large keyframes a large
+socket buffer (ffmpeg: -buffer_size).
+
 Any flag can be set in the environment: CHANSEAL_GATEWAY_MTU for --mtu.`
 		c.Example = `  chanseal gateway seal --channel stage --sender 7 --listen 127.0.0.1:5004 --to 192.0.2.9:6004
   chanseal gateway seal --channel stage --listen 127.0.0.1:5004 --to 239.1.2.3:6004 --interface eth0
