@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chanseal/chanseal/channelkey"
 	"github.com/chanseal/chanseal/proxy"
 	"github.com/chanseal/chanseal/proxy/client"
 )
@@ -116,11 +117,19 @@ func eventText(e client.Event) string {
 	case client.FallingBack:
 		return fmt.Sprintf("no answer yet after %s, trying %s", e.Elapsed.Round(time.Millisecond), over)
 	}
-	text := fmt.Sprintf("%s %s", e.Kind, over)
+	why := "it is gone"
 	if e.Err != nil {
-		text += ": " + message(e.Err)
+		why = message(e.Err)
 	}
-	return text
+	var refused *proxy.APIError
+	switch {
+	case errors.As(e.Err, &refused) && refused.Status == http.StatusForbidden:
+		return fmt.Sprintf("lost %s: %s; it is not tried again: start anew with a newer key in --proxy-card-file", over, why)
+	case e.Elapsed == 0:
+		return fmt.Sprintf("lost %s: %s; another way is looked for, and nothing passes meanwhile", over, why)
+	}
+	return fmt.Sprintf("still lost after %s: %s; it is tried again; is the proxy running, and does the firewall let it through? chanseal proxy check --server HOST says",
+		e.Elapsed.Round(time.Second/10), why)
 }
 
 // addPeers adds the flag for who may send, of those that receive.
@@ -156,13 +165,36 @@ func cloudError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	hint := "chanseal proxy check --server HOST says what the firewall lets through"
 	var refused *proxy.APIError
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var name x509.HostnameError
+	wrapped := fmt.Errorf("the cloud proxy: %w", err)
 	switch {
 	case errors.As(err, &refused) && refused.Status == http.StatusForbidden:
-		hint = "chanseal token inspect FILE says for whom, for what channel and until when the key is; --proxy-channel and --proxy-uid must fit it"
+		return cardRefused(wrapped, refused.Code)
+	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &name):
+		return hinted(wrapped, "if the proxy's certificate signs itself or is of a private authority: --proxy-ca FILE",
+			"if it is not, somebody else answers in its place: chanseal proxy check --server HOST")
 	case strings.Contains(err.Error(), "does not let"):
-		hint = "the proxy reaches only networks that its operator lists: chanseal proxy --media"
+		return hinted(wrapped, "the proxy reaches only networks that its operator lists: chanseal proxy --media")
 	}
-	return hinted(fmt.Errorf("the cloud proxy: %w", err), hint)
+	return hinted(wrapped, "is the proxy running, and does the firewall let it through? chanseal proxy check --server HOST says")
+}
+
+// cardRefused says what to do about a channel key that the proxy refuses for a reason.
+func cardRefused(err error, reason string) error {
+	f := &failure{err: err, code: exitAuth}
+	for _, r := range channelkey.Reasons() {
+		if r.String() != reason {
+			continue
+		}
+		f.hints = append(f.hints, r.Hint())
+		if r == channelkey.EntryOver || r == channelkey.NotYetValid {
+			f.hints = append(f.hints, "if the key of --proxy-card-file was fetched just now, a clock is wrong: the issuer's, the proxy's or this one; here it is "+time.Now().UTC().Format(time.RFC3339))
+			return f
+		}
+	}
+	f.hints = append(f.hints, "chanseal token inspect FILE says for whom, for what channel and until when the key is; --proxy-channel and --proxy-uid must fit it")
+	return f
 }

@@ -80,14 +80,14 @@ type EventKind string
 const (
 	Connected   EventKind = "connected"    // a relay, or the direct way, is in use
 	FallingBack EventKind = "falling back" // a transport did not work yet, this one is tried
-	Lost        EventKind = "lost"         // the way is gone; another is looked for
+	Lost        EventKind = "lost"         // the way is gone; another is looked for, and again after each search that found none
 )
 
 // Event tells how a connection fares.
 type Event struct {
 	Kind      EventKind
 	Transport Transport
-	Elapsed   time.Duration // since the search began
+	Elapsed   time.Duration // since the search began; Lost: since the way was lost
 	Address   net.Addr      // Connected: where peers send to, nil for SOCKS5
 	Err       error         // Lost, FallingBack
 }

@@ -162,6 +162,7 @@ func (c *Conn) pump(p *path) {
 
 // replace looks for another way until one is found or the Conn is closed.
 func (c *Conn) replace(old *path) {
+	began := time.Now()
 	c.d.event(Event{Kind: Lost, Transport: old.over, Err: old.why})
 	if old.over == Direct {
 		c.d.forget()
@@ -203,6 +204,7 @@ func (c *Conn) replace(old *path) {
 			c.Close()
 			return
 		}
+		c.d.event(Event{Kind: Lost, Transport: old.over, Elapsed: time.Since(began), Err: err})
 		select {
 		case <-c.done:
 			return

@@ -246,7 +246,7 @@ func (a *act) call(ctx context.Context) error {
 	if err := a.c.Seal(ctx, a.c.ThroughProxy(card)...); err != nil {
 		return err
 	}
-	if !strings.Contains(a.c.seal.Said(), "cloud proxy: connected") {
+	if !strings.Contains(a.c.seal.Said(), "cloud proxy: connected ") {
 		return errors.New("the gateway does not say that it is connected to the cloud proxy")
 	}
 	cpu := cpuOf(a.proxy.pid)

@@ -211,6 +211,9 @@ func (c *Call) Seal(ctx context.Context, more ...string) error {
 	return err
 }
 
+// Sealer is the sender's gateway.
+func (c *Call) Sealer() *Process { return c.seal }
+
 // ThroughProxy are the flags that send a gateway's packets through the cloud proxy.
 func (c *Call) ThroughProxy(card string) []string {
 	return []string{"--cloud-proxy=auto", "--proxy-type", "2", "--proxy-server", c.w.control, "--proxy-card-file", card,

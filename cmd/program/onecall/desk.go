@@ -45,6 +45,13 @@ func (d *Desk) Secondary() (*Desk, error) {
 	return newDesk(app)
 }
 
+// ForeignDesk is a desk of the project whose certificate is another one.
+func (w *World) ForeignDesk() (*Desk, error) {
+	app := channelkey.NewApp()
+	app.ID = w.Desk.app.ID
+	return newDesk(app)
+}
+
 // WithoutPrimary is the project's file when the primary certificate has been withdrawn,
 // and the secondary one has its place.
 func (d *Desk) WithoutPrimary(file string) error {

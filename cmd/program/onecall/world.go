@@ -177,18 +177,8 @@ func (w *World) startServer(ctx context.Context) error {
 // startProxy runs the cloud proxy in a process of its own. Its ports are chosen
 // beforehand, and others if somebody was faster.
 func (w *World) startProxy(ctx context.Context) (err error) {
-	cert, err := keyserver.SelfSigned("127.0.0.1")
-	if err != nil {
+	if err := WriteCertificate(w.path("proxy")); err != nil {
 		return err
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		return err
-	}
-	for name, b := range map[string]*pem.Block{"proxy.pem": {Type: "CERTIFICATE", Bytes: cert.Certificate[0]}, "proxy.key": {Type: "PRIVATE KEY", Bytes: key}} {
-		if err := os.WriteFile(w.path(name), pem.EncodeToMemory(b), 0o600); err != nil {
-			return err
-		}
 	}
 	for range 5 {
 		var ports [3]string
@@ -211,6 +201,25 @@ func (w *World) startProxy(ctx context.Context) (err error) {
 		}
 	}
 	return err
+}
+
+// WriteCertificate makes a certificate that signs itself for this machine, in NAME.pem,
+// with its key in NAME.key.
+func WriteCertificate(name string) error {
+	cert, err := keyserver.SelfSigned("127.0.0.1")
+	if err != nil {
+		return err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		return err
+	}
+	for ext, b := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: cert.Certificate[0]}, ".key": {Type: "PRIVATE KEY", Bytes: key}} {
+		if err := os.WriteFile(name+ext, pem.EncodeToMemory(b), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // freePorts finds ports that are free for TCP and UDP.
@@ -315,6 +324,12 @@ func (w *World) Visit(ctx context.Context, channel string, uid uint32, card stri
 	return err
 }
 
+// VisitPinned is Visit where the server is to have another certificate.
+func (w *World) VisitPinned(ctx context.Context, channel string, uid uint32, card, pin string) error {
+	_, err := w.run(ctx, w.memberRing(uid), w.joinArgs(channel, uid, card, "--once", "--pin", pin)...)
+	return err
+}
+
 func (w *World) memberRing(uid uint32) string { return w.path(fmt.Sprintf("member%d", uid)) }
 
 // administer runs a command of the operator.
@@ -345,4 +360,21 @@ func (w *World) Close() error {
 		err = errors.Join(err, w.ring.Close())
 	}
 	return err
+}
+
+// Proxy is the cloud proxy's process, KeyServer the key server.
+func (w *World) Proxy() *Process     { return w.proxy }
+func (w *World) KeyServer() *Process { return w.keys }
+
+// Logs returns what all commands of a name have said so far.
+func (w *World) Logs(name string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var b strings.Builder
+	for _, l := range w.logs {
+		if strings.HasPrefix(l.name, name) {
+			b.WriteString(l.said.String())
+		}
+	}
+	return b.String()
 }
