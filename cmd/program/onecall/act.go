@@ -73,12 +73,7 @@ type act struct {
 }
 
 // Make makes one call through everything. The error names the step that failed.
-func Make(ctx context.Context, o Options) (*Report, error) {
-	return make_(ctx, o, nil)
-}
-
-// make_ makes the call; before is called before each step.
-func make_(ctx context.Context, o Options, before func(*act, string)) (r *Report, err error) {
+func Make(ctx context.Context, o Options) (r *Report, err error) {
 	a := &act{}
 	a.World, err = Start(ctx, o, channel)
 	defer func() {
@@ -94,8 +89,10 @@ func make_(ctx context.Context, o Options, before func(*act, string)) (r *Report
 		if o.Short && !s.short {
 			continue
 		}
-		if before != nil {
-			before(a, s.name)
+		if o.Before != nil {
+			if err := o.Before(s.name, a.World, a.c); err != nil {
+				return nil, err
+			}
 		}
 		if err := s.run(a, ctx); err != nil {
 			return nil, stepError(s.name, err)

@@ -163,6 +163,9 @@ func (w *World) NewCall(ctx context.Context, channel string, sender, receiver ui
 		return c, stepError("start the recorder", err)
 	}
 	args = []string{"gateway", "open", "--channel", channel, "--rtcp-mux", "--listen", "127.0.0.1:0", "--to", c.out.conn.LocalAddr().String()}
+	if w.o.Loss > 0 { // for who is busy with ten calls
+		args = append(args, "--hold", "10s")
+	}
 	w.show(true, args...)
 	c.open = w.start(ctx, w.memberRing(receiver), nil, args...)
 	if at, err = c.open.Says(ctx, "opening "); err == nil {
@@ -186,7 +189,7 @@ func firstWord(s string) string {
 }
 
 func (c *Call) sealArgs(more ...string) []string {
-	return append([]string{"gateway", "seal", "--channel", c.channel, "--sender", c.number, "--rtcp-mux", "--listen", "127.0.0.1:0", "--to", c.Net.address()}, more...)
+	return append([]string{"gateway", "seal", "--channel", c.channel, "--sender", c.number, "--rtcp-mux", "--listen", "127.0.0.1:0", "--to", c.Net.Address().String()}, more...)
 }
 
 // Seal starts the sender's gateway, behind the wall, with what a command line says more.
@@ -209,6 +212,23 @@ func (c *Call) Seal(ctx context.Context, more ...string) error {
 		c.to = net.UDPAddrFromAddrPort(a)
 	}
 	return err
+}
+
+// SayPlain has the sender's application send a packet to the media network as it is, past
+// its gateway, and waits until it is there: for a test of the search.
+func (c *Call) SayPlain(ctx context.Context) error {
+	packets, err := c.w.o.Clip.Packets(1)
+	if err != nil {
+		return err
+	}
+	before, _, _ := c.Net.counts()
+	if _, err := c.in.WriteTo(packets[len(packets)/2].Data, c.Net.Address()); err != nil {
+		return err
+	}
+	return c.wait(ctx, c.Net.more, func() (bool, string) {
+		came, _, _ := c.Net.counts()
+		return came > before, "the packet did not come to the media network"
+	})
 }
 
 // Sealer is the sender's gateway.
@@ -237,8 +257,12 @@ func (c *Call) Blocked(ctx context.Context) (int, error) {
 		}
 	}
 	for c.w.Wall.Blocked() < before+n {
+		if came, _, _ := c.Net.counts(); came != 0 {
+			break
+		}
 		select {
 		case <-c.w.Wall.changed:
+		case <-c.Net.more:
 		case <-ctx.Done():
 			return 0, fmt.Errorf("the firewall stopped %d of %d packets: %w", c.w.Wall.Blocked()-before, n, context.Cause(ctx))
 		}
@@ -267,6 +291,37 @@ func (c *Call) Pass(ctx context.Context) error {
 		return err
 	}
 	return c.arrive(ctx)
+}
+
+// PassAnyway sends the clip once through a network that loses packets, and goes on sending
+// until all that was passed on has arrived: what came before its key was announced waits
+// for an announcement, of which some are lost.
+func (c *Call) PassAnyway(ctx context.Context) error {
+	for range 50 {
+		packets, err := c.source.next()
+		if err != nil {
+			return err
+		}
+		if err := c.transmit(ctx, packets); err != nil {
+			return err
+		}
+		next := time.After(300 * time.Millisecond)
+		for again := true; again; {
+			missing, _ := c.missing()
+			if missing == 0 {
+				return nil
+			}
+			select {
+			case <-c.out.more:
+			case <-next:
+				again = false
+			case <-ctx.Done():
+				return c.stuck(context.Cause(ctx).Error())
+			}
+		}
+	}
+	missing, of := c.missing()
+	return c.stuck(fmt.Sprintf("%d of %d packets did not arrive at the receiver", missing, of))
 }
 
 func (c *Call) transmit(ctx context.Context, packets []Packet) error {
@@ -533,7 +588,7 @@ func (c *Call) Opens(ctx context.Context, uid uint32) (opened, not map[packetID]
 			if err != nil {
 				return nil, nil, err
 			}
-			opened[packetID{h.SSRC, h.Sequence}] = 0
+			opened[packetID{h.SSRC, h.Timestamp, h.Sequence}] = 0
 		}
 	}
 	c.Net.mu.Lock()

@@ -178,7 +178,7 @@ type Packet struct {
 }
 
 func (p *Packet) id() packetID {
-	return packetID{binary.BigEndian.Uint32(p.Data[8:]), binary.BigEndian.Uint16(p.Data[2:])}
+	return packetID{binary.BigEndian.Uint32(p.Data[8:]), binary.BigEndian.Uint32(p.Data[4:]), binary.BigEndian.Uint16(p.Data[2:])}
 }
 
 // sealedRoom is what sealing may add to a packet, so that none is cut at the gateway's

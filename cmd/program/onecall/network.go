@@ -13,11 +13,11 @@ import (
 // socketBuffer is what is asked of the kernel for datagrams that wait, in bytes.
 const socketBuffer = 4 << 20
 
-// packetID names an RTP packet of a call: streams and their sequence numbers stay as they
-// are when packets are sealed one by one and none has to be cut.
+// packetID names an RTP packet of a call: streams, timestamps and sequence numbers stay as
+// they are when packets are sealed one by one and none has to be cut.
 type packetID struct {
-	ssrc uint32
-	seq  uint16
+	ssrc, timestamp uint32
+	seq             uint16
 }
 
 // Network is a media network: what comes to its address goes to everybody who listens.
@@ -50,7 +50,8 @@ func newNetwork(loss float64, seed uint64) (*Network, error) {
 	return n, nil
 }
 
-func (n *Network) address() string { return n.conn.LocalAddr().String() }
+// Address is where it listens.
+func (n *Network) Address() *net.UDPAddr { return n.conn.LocalAddr().(*net.UDPAddr) }
 
 // listen has what comes sent to an address, too.
 func (n *Network) listen(address string) error {
@@ -101,7 +102,7 @@ func (n *Network) pass(pkt []byte) {
 				kid = uint64(sh.KID)
 			}
 		}
-		n.passed[packetID{h.SSRC, h.Sequence}] = kid
+		n.passed[packetID{h.SSRC, h.Timestamp, h.Sequence}] = kid
 		n.last = kid
 	}
 	for _, a := range n.to {

@@ -22,6 +22,9 @@ func (w *World) needles() (*Needles, error) {
 	}
 	w.mu.Unlock()
 	w.Desk.secrets(n)
+	for what, secret := range w.o.Secrets {
+		n.Text(what, secret)
+	}
 	token, err := os.ReadFile(w.path("oscar.token"))
 	if err != nil {
 		return nil, err

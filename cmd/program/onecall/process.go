@@ -136,10 +136,10 @@ func (e *CommandError) Error() string {
 	return b.String()
 }
 
-// commandName is the words of a command line that are no flags.
+// commandName is what a command line begins with.
 func commandName(args []string) string {
 	n := 0
-	for n < len(args) && !strings.HasPrefix(args[n], "-") && n < 3 {
+	for n < len(args) && n < 3 && !strings.ContainsFunc(args[n], func(r rune) bool { return r < 'a' || r > 'z' }) {
 		n++
 	}
 	return strings.Join(args[:n], " ")

@@ -53,6 +53,11 @@ func (w *Wall) Allows(protocol string, to netip.AddrPort) bool {
 	return false
 }
 
+// Open opens the wall for datagrams to an address, which stands in no allow-list.
+func (w *Wall) Open(to netip.AddrPort) {
+	w.rows = append(w.rows, proxy.Row{Protocol: "UDP", Destination: to.Addr(), Ports: []proxy.Ports{proxy.Port(to.Port())}})
+}
+
 // Blocked is how many datagrams and connections it did not let out.
 func (w *Wall) Blocked() int { return int(w.blocked.Load()) }
 

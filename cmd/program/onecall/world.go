@@ -2,6 +2,7 @@ package onecall
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -40,6 +41,10 @@ type Options struct {
 	Short bool
 	// Loss is how much the media network loses, 0 to 1.
 	Loss float64
+	// Before, if set, is called before each step of Make, for who wants to break something.
+	Before func(step string, w *World, c *Call) error
+	// Secrets are others that must be nowhere, by what they are.
+	Secrets map[string]string
 	// Show is told of commands as they are run, Say of what was found; nil for nothing.
 	Show func(args []string, background bool)
 	Say  func(format string, args ...any)
@@ -377,4 +382,19 @@ func (w *World) Logs(name string) string {
 		}
 	}
 	return b.String()
+}
+
+// LogSecret writes a secret into a log, as no part may: for a test of the search.
+func (w *World) LogSecret() error {
+	said := newWords()
+	w.keep("a careless one", said)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for what, secret := range w.epochs {
+		if strings.HasSuffix(what, " 1") {
+			_, err := fmt.Fprintf(said, "opening with %s\n", base64.StdEncoding.EncodeToString(secret))
+			return err
+		}
+	}
+	return errors.New("no secret is known")
 }
