@@ -2,6 +2,7 @@ package onecall
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -195,10 +196,12 @@ func (c *Clip) Packets(times int) ([]Packet, error) {
 			return nil, err
 		}
 		seq := uint16(0xFF00) // it wraps
+		var sent time.Duration
 		var out rtpseal.Packets
 		for pass := range times {
 			for _, f := range s.Frames {
 				at := f.At + time.Duration(pass)*c.Length
+				sent = max(sent, at) // in the order of decoding, which is not that of showing
 				h := rtpseal.Header{SSRC: s.SSRC, PayloadType: s.PT, Marker: true, Timestamp: uint32(at.Microseconds() * int64(s.Clock) / 1e6)}
 				out.Reset()
 				if err := cutter.Cut(&rtpseal.Unit{Header: h}, f.Data, &out); err != nil {
@@ -208,12 +211,12 @@ func (c *Clip) Packets(times int) ([]Packet, error) {
 					p := bytes.Clone(out.At(i))
 					binary.BigEndian.PutUint16(p[2:], seq)
 					seq++
-					all = append(all, Packet{p, at})
+					all = append(all, Packet{p, sent})
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Packet) int { return int(a.At - b.At) })
+	slices.SortStableFunc(all, func(a, b Packet) int { return cmp.Compare(a.At, b.At) })
 	return all, nil
 }
 
