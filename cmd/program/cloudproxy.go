@@ -128,7 +128,7 @@ func eventText(e client.Event) string {
 	case e.Elapsed == 0:
 		return fmt.Sprintf("lost %s: %s; another way is looked for, and nothing passes meanwhile", over, why)
 	}
-	return fmt.Sprintf("still lost after %s: %s; it is tried again; is the proxy running, and does the firewall let it through? chanseal proxy check --server HOST says",
+	return fmt.Sprintf("still lost after %s: %s; it is tried again; is the proxy running, and does the firewall let it through? ask chanseal proxy check --server HOST",
 		e.Elapsed.Round(time.Second/10), why)
 }
 
@@ -179,7 +179,7 @@ func cloudError(ctx context.Context, err error) error {
 	case strings.Contains(err.Error(), "does not let"):
 		return hinted(wrapped, "the proxy reaches only networks that its operator lists: chanseal proxy --media")
 	}
-	return hinted(wrapped, "is the proxy running, and does the firewall let it through? chanseal proxy check --server HOST says")
+	return hinted(wrapped, "is the proxy running, and does the firewall let it through? ask chanseal proxy check --server HOST")
 }
 
 // cardRefused says what to do about a channel key that the proxy refuses for a reason.

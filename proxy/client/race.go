@@ -77,6 +77,9 @@ func (d *Dialer) candidates(found *proxy.Discovery) []candidate {
 	return append(good, bad...)
 }
 
+// directAlone is how long the direct way is waited for when discovery gave no relay.
+const directAlone = 2 * time.Second
+
 // race tries the ways, one every Step or as soon as one has failed, and returns the first
 // that works. The direct way, to a target if there is one, needs no discovery and does not
 // wait for it.
@@ -134,12 +137,17 @@ func (d *Dialer) race(ctx context.Context, target string) (*path, error) {
 		var why error
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("proxy/client: nothing could be reached: %w", errors.Join(append(errs, ctx.Err())...))
+			if len(errs) == 0 {
+				errs = append(errs, ctx.Err())
+			}
+			return nil, fmt.Errorf("proxy/client: nothing could be reached: %w", errors.Join(errs...))
 		case <-tick.C:
 		case err := <-discovered:
 			asking = false
 			if err != nil {
 				errs = append(errs, err)
+				// Only the direct way is left: who waits for it is told of the other soon.
+				defer time.AfterFunc(directAlone, cancel).Stop()
 				break
 			}
 			if list = d.candidates(found); len(list) == 0 {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chanseal/chanseal/proxy"
 )
@@ -51,5 +53,28 @@ func TestOwnSockets(t *testing.T) {
 				t.Errorf("behind a wall: %v", err)
 			}
 		})
+	}
+}
+
+// TestRefusedAndSilent: a card that is refused is told of, though a direct way that does
+// not answer could be waited for long.
+func TestRefusedAndSilent(t *testing.T) {
+	l := newLab(t)
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cfg := l.config(Automatic, Domain, at(l.start(nil), "control"))
+	cfg.UID = "6"
+	cfg.Timeout = time.Hour
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Listen(t.Context(), Options{Direct: silent.LocalAddr().String()})
+	var refused *proxy.APIError
+	if !errors.As(err, &refused) || refused.Status != http.StatusForbidden {
+		t.Errorf("got %v, want the refusal", err)
 	}
 }
