@@ -81,6 +81,7 @@ type Bundle struct {
 	head      []byte // everything before the number of parts
 	signed    []byte
 	signature []byte
+	raw       []byte
 }
 
 type part struct {
@@ -91,8 +92,30 @@ type part struct {
 
 // ParseBundle reads a bundle. It needs no key, and proves nothing.
 func ParseBundle(b []byte) (*Bundle, error) {
+	if len(b) > MaxBundle {
+		return nil, ErrBundleForm
+	}
+	u, rest, err := NextBundle(b)
+	if err == nil && len(rest) > 0 {
+		return nil, ErrBundleForm
+	}
+	return u, err
+}
+
+// NextBundle reads the first of several bundles that stand one after another, and returns
+// what is behind it.
+func NextBundle(b []byte) (u *Bundle, rest []byte, err error) {
 	d := decoder{b: b}
-	if len(b) > MaxBundle || string(d.next(len(bundleMagic))) != bundleMagic || d.u8() != bundleVersion {
+	if u, err = parseBundle(&d); err != nil {
+		return nil, nil, err
+	}
+	u.raw = b[:len(b)-len(d.b)]
+	return u, d.b, nil
+}
+
+func parseBundle(d *decoder) (*Bundle, error) {
+	b := d.b
+	if string(d.next(len(bundleMagic))) != bundleMagic || d.u8() != bundleVersion {
 		return nil, ErrBundleForm
 	}
 	u := &Bundle{issuer: d.next(ed25519.PublicKeySize), id: d.next(bundleID), Created: d.time(), NotBefore: d.time(), NotAfter: d.time()}
@@ -112,7 +135,7 @@ func ParseBundle(b []byte) (*Bundle, error) {
 	u.body = d.long(MaxBundle)
 	u.signed = b[:len(b)-len(d.b)]
 	u.signature = d.next(ed25519.SignatureSize)
-	if !d.done() {
+	if d.bad {
 		return nil, ErrBundleForm
 	}
 	return u, nil
@@ -133,6 +156,18 @@ func (u *Bundle) Issuer() string { return IssuerFingerprint(u.issuer) }
 
 // Recipients is the number of its recipients.
 func (u *Bundle) Recipients() int { return len(u.parts) }
+
+// Hints tell whom it is for: [Recipient.Hint] of each.
+func (u *Bundle) Hints() [][8]byte {
+	all := make([][8]byte, len(u.parts))
+	for i, p := range u.parts {
+		all[i] = p.hint
+	}
+	return all
+}
+
+// Bytes is the bundle itself, as it was parsed.
+func (u *Bundle) Bytes() []byte { return u.raw }
 
 const signContext = "chanseal 1 bundle signature"
 
@@ -158,7 +193,7 @@ func bodyCipher(key []byte) (cipher.AEAD, error) {
 func (u *Bundle) open(identities []*Identity) (name string, a Acceptance, err error) {
 	info := partInfo(u.issuer, u.id)
 	for _, id := range identities {
-		hint := id.recipient.hint()
+		hint := id.recipient.Hint()
 		for i := range u.parts {
 			p := &u.parts[i]
 			if p.hint != hint || p.kem != id.recipient.kemID() {
@@ -288,7 +323,7 @@ func sealBundle(key ed25519.PrivateKey, body []byte, grants []Grant, created, no
 	}
 	out = binary.BigEndian.AppendUint16(out, uint16(len(parts)))
 	for i, p := range parts {
-		hint := grants[i].To.hint()
+		hint := grants[i].To.Hint()
 		out = append(out, hint[:]...)
 		out = binary.BigEndian.AppendUint16(out, grants[i].To.kemID())
 		out = binary.BigEndian.AppendUint32(out, uint32(len(p)))
@@ -306,33 +341,41 @@ func sealBundle(key ed25519.PrivateKey, body []byte, grants []Grant, created, no
 // sealParts seals the content key to every recipient, on all cores.
 func sealParts(grants []Grant, content, info []byte) ([][]byte, error) {
 	parts := make([][]byte, len(grants))
+	return parts, onAllCores(len(grants), func(i int) (err error) {
+		plain := append(make([]byte, 0, contentKey+2+4*len(grants[i].Senders)), content...)
+		plain = appendRanges(plain, grants[i].Senders)
+		defer clear(plain)
+		if parts[i], err = grants[i].To.seal(info, plain); err == nil && len(parts[i]) > maxPart {
+			err = ErrTooLarge
+		}
+		if err != nil {
+			return fmt.Errorf("seal to recipient %d: %w", i+1, err)
+		}
+		return nil
+	})
+}
+
+// onAllCores calls f with 0 to n-1 and returns the first error, after which no call begins.
+func onAllCores(n int, f func(int) error) error {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var working sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(grants)) {
+	for range min(runtime.GOMAXPROCS(0), n) {
 		working.Go(func() {
 			for failed.Load() == nil {
 				i := int(next.Add(1) - 1)
-				if i >= len(grants) {
+				if i >= n {
 					return
 				}
-				plain := append(make([]byte, 0, contentKey+2+4*len(grants[i].Senders)), content...)
-				plain = appendRanges(plain, grants[i].Senders)
-				var err error
-				if parts[i], err = grants[i].To.seal(info, plain); err == nil && len(parts[i]) > maxPart {
-					err = ErrTooLarge
-				}
-				clear(plain)
-				if err != nil {
-					err = fmt.Errorf("seal to recipient %d: %w", i+1, err)
-					failed.Store(&err)
+				if err := f(i); err != nil {
+					failed.CompareAndSwap(nil, &err)
 				}
 			}
 		})
 	}
 	working.Wait()
 	if err := failed.Load(); err != nil {
-		return nil, *err
+		return *err
 	}
-	return parts, nil
+	return nil
 }

@@ -35,8 +35,8 @@ func IssuerFingerprint(pub []byte) string {
 	return strings.Join(groups, "-")
 }
 
-// sameFingerprint compares fingerprints as people write them.
-func sameFingerprint(a, b string) bool {
+// SameFingerprint compares fingerprints as people write them.
+func SameFingerprint(a, b string) bool {
 	clean := func(s string) []byte {
 		return []byte(strings.ToLower(strings.NewReplacer("-", "", " ", "", ":", "").Replace(s)))
 	}
@@ -98,30 +98,51 @@ const defaultValidity = 7 * 24 * time.Hour
 // the ring. Whoever is not among them gets nothing by it; take care to [Channel.Revoke]
 // before, if somebody is to be excluded.
 func (c *Channel) Export(ctx context.Context, o ExportOptions) ([]byte, error) {
-	b, err := c.export(ctx, o)
+	var b []byte
+	err := c.export(ctx, o, func(key ed25519.PrivateKey, body []byte, created, notBefore, notAfter time.Time) (err error) {
+		b, err = sealBundle(key, body, o.To, created, notBefore, notAfter)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("keyring: export the channel %q: %w", c.name, err)
 	}
 	return b, nil
 }
 
-func (c *Channel) export(ctx context.Context, o ExportOptions) ([]byte, error) {
+// ExportEach seals the same as Export into a bundle for each recipient, so that each can be
+// passed on alone.
+func (c *Channel) ExportEach(ctx context.Context, o ExportOptions) ([][]byte, error) {
+	all := make([][]byte, len(o.To))
+	err := c.export(ctx, o, func(key ed25519.PrivateKey, body []byte, created, notBefore, notAfter time.Time) error {
+		return onAllCores(len(o.To), func(i int) (err error) {
+			all[i], err = sealBundle(key, body, o.To[i:i+1], created, notBefore, notAfter)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("keyring: export the channel %q: %w", c.name, err)
+	}
+	return all, nil
+}
+
+// export makes the body of bundles and has it sealed.
+func (c *Channel) export(ctx context.Context, o ExportOptions, seal func(key ed25519.PrivateKey, body []byte, created, notBefore, notAfter time.Time) error) error {
 	if len(o.To) == 0 || len(o.To) > MaxRecipients {
-		return nil, fmt.Errorf("%d recipients, want 1 to %d", len(o.To), MaxRecipients)
+		return fmt.Errorf("%d recipients, want 1 to %d", len(o.To), MaxRecipients)
 	}
 	seen := map[[8]byte]int{}
 	for i, g := range o.To {
 		if g.To == nil {
-			return nil, fmt.Errorf("recipient %d is missing", i+1)
+			return fmt.Errorf("recipient %d is missing", i+1)
 		}
 		d := decoder{b: appendRanges(nil, g.Senders)}
 		if d.ranges(); !d.done() || len(g.Senders) > maxRanges {
-			return nil, fmt.Errorf("recipient %d: ranges of sender numbers must be ascending, at most %d, and not touch", i+1, maxRanges)
+			return fmt.Errorf("recipient %d: ranges of sender numbers must be ascending, at most %d, and not touch", i+1, maxRanges)
 		}
-		if j, twice := seen[g.To.hint()]; twice {
-			return nil, fmt.Errorf("recipients %d and %d are the same", j+1, i+1)
+		if j, twice := seen[g.To.Hint()]; twice {
+			return fmt.Errorf("recipients %d and %d are the same", j+1, i+1)
 		}
-		seen[g.To.hint()] = i
+		seen[g.To.Hint()] = i
 	}
 	now := c.ring.now()
 	if o.NotBefore.IsZero() {
@@ -131,23 +152,23 @@ func (c *Channel) export(ctx context.Context, o ExportOptions) ([]byte, error) {
 		o.NotAfter = o.NotBefore.Add(defaultValidity)
 	}
 	if !o.NotAfter.After(o.NotBefore) {
-		return nil, errors.New("it would end before it begins")
+		return errors.New("it would end before it begins")
 	}
 	key, err := c.ring.signer(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer clear(key)
 	st, _, err := c.load(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer st.wipe()
 	if err := st.mayMake(); err != nil {
-		return nil, err
+		return err
 	}
 	if st.active() == nil {
-		return nil, ErrForgotten
+		return ErrForgotten
 	}
 	var epochs []*epoch
 	for i := range st.epochs {
@@ -162,11 +183,11 @@ func (c *Channel) export(ctx context.Context, o ExportOptions) ([]byte, error) {
 	}
 	serial, err := c.ring.nextSerial(ctx, c.name, uint64(now.UnixNano()))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	body := encodeBody(st, serial, epochs)
 	defer clear(body)
-	return sealBundle(key, body, o.To, now, o.NotBefore, o.NotAfter)
+	return seal(key, body, now, o.NotBefore, o.NotAfter)
 }
 
 // nextSerial numbers the bundles of a channel: by the clock, and never back with it. It
@@ -227,7 +248,7 @@ func (r *Ring) Import(ctx context.Context, bundle []byte, o ImportOptions) (Info
 	}
 	pin = pinPrefix + pin
 	if o.From != "" {
-		if !sameFingerprint(o.From, u.Issuer()) {
+		if !SameFingerprint(o.From, u.Issuer()) {
 			return Info{}, ErrBundleIssuer
 		}
 	} else if _, err := shelf.Get(ctx, pin); errors.Is(err, ErrNotFound) {

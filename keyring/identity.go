@@ -111,9 +111,9 @@ func parseAgeRecipient(text string) (age.Recipient, error) {
 // String returns the text that ParseRecipient reads.
 func (r *Recipient) String() string { return r.text }
 
-// hint lets a member find their part in a bundle: the first 8 bytes of
+// Hint lets a member find their part in a bundle: the first 8 bytes of
 // SHA-256("chanseal 1 recipient" ‖ text).
-func (r *Recipient) hint() (h [8]byte) {
+func (r *Recipient) Hint() (h [8]byte) {
 	sum := sha256.Sum256([]byte("chanseal 1 recipient" + r.text))
 	copy(h[:], sum[:])
 	return h

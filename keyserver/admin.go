@@ -53,7 +53,8 @@ func (s *Server) Admin(c AdminConfig) http.Handler {
 		{"POST /v1/admin/channels/{channel}/rotate", "rotate", admin.Operator, a.rotate},
 		{"POST /v1/admin/revocations", "revoke", admin.Operator, a.revoke},
 		{"POST /v1/admin/cards", "issue", admin.Operator, a.issue},
-		{"PUT /v1/admin/blind/{channel}", "bundle", admin.Operator, a.bundle},
+		{"PUT /v1/admin/blind/{channel}", "bundle", admin.Operator, a.bundles(true)},
+		{"POST /v1/admin/blind/{channel}", "bundle", admin.Operator, a.bundles(false)},
 		{"GET /v1/admin/blind/{channel}/members", "members", admin.Operator, a.members},
 		{"GET /v1/admin/audit", "audit", admin.Auditor, a.audit},
 	} {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyserver/api"
@@ -15,26 +17,39 @@ import (
 
 // A blind channel is kept by somebody elsewhere, whose ring alone has its secrets: they
 // export bundles, signed, and sealed to the members. The server lets members in and out
-// as with any channel, stores the newest bundle and forwards it, and cannot open it.
-// Who keeps the channel follows the list of members: when it changes they make an epoch,
-// if somebody went, and give another bundle.
+// as with any channel, stores bundles and forwards to each member the one that is for
+// them, and cannot open any. Who keeps the channel follows the list of members: when
+// somebody went they make an epoch and give bundles anew; who comes is given one.
 //
-// The bundle lies on the shelf under b/NAME.
+// Bundles lie on the shelf, one after another in pages, under b/NAME/PAGE. Which pages
+// count says the record b/NAME, which is written last.
 type blindRecord struct {
 	Channel  string
-	Revision uint64
+	Revision uint64 // grows with every page, and every exchange of all
 	Issuer   string // who signs, by their fingerprint: the first one keeps the channel
-	Bundle   []byte
+	Pages    []blindPage
 }
 
-// maxBundle bounds a bundle in bytes: a record has to hold it, in base64.
-const maxBundle = 768 << 10
+type blindPage struct {
+	ID       string
+	Revision uint64 // of the channel, when it came
+	Size     int
+	Rev      uint64 // of the record in the store
+}
+
+const (
+	maxBundles  = 4 << 20   // bytes of one request with bundles
+	maxBundle   = 512 << 10 // bytes of one bundle, and of a page
+	maxPages    = 512
+	maxBlind    = 128 << 20 // bytes of all bundles of a channel
+	blindPrefix = "b/"
+)
 
 func (s *Server) blindShelf() (*keyring.Shelf, error) { return s.cfg.Ring.Shelf(shelfName) }
 
 func blindKey(shelf *keyring.Shelf, channel string) (string, error) {
 	name, err := shelf.Name("blind", channel)
-	return "b/" + name, err
+	return blindPrefix + name, err
 }
 
 // blindSource forwards what a keeper gives.
@@ -44,6 +59,17 @@ type blindSource struct {
 	key   string
 	name  string
 	wake  chan struct{}
+
+	mu    sync.Mutex
+	head  blindRecord
+	pages map[string]bool         // of head, that were read
+	of    map[[8]byte]blindBundle // by the recipient's hint
+}
+
+// blindBundle is the newest one for a recipient.
+type blindBundle struct {
+	revision uint64 // of its page; 0: there is none
+	bytes    []byte
 }
 
 // openBlind begins to follow a blind channel; keyring.ErrNoChannel if there is none.
@@ -56,14 +82,14 @@ func (s *Server) openBlind(ctx context.Context, name string) (source, error) {
 	if b.key, err = blindKey(shelf, name); err != nil {
 		return nil, err
 	}
-	if _, _, err = b.read(ctx); err != nil {
+	if _, _, err = readBlind(ctx, shelf, b.key); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-func (b *blindSource) read(ctx context.Context) (r blindRecord, rev uint64, err error) {
-	e, err := b.shelf.Get(ctx, b.key)
+func readBlind(ctx context.Context, shelf *keyring.Shelf, key string) (r blindRecord, rev uint64, err error) {
+	e, err := shelf.Get(ctx, key)
 	if errors.Is(err, keyring.ErrNotFound) {
 		return r, 0, keyring.ErrNoChannel
 	} else if err != nil {
@@ -78,17 +104,78 @@ func (b *blindSource) read(ctx context.Context) (r blindRecord, rev uint64, err 
 func (b *blindSource) snapshot() (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(b.s.ctx, stateTimeout)
 	defer cancel()
-	r, _, err := b.read(ctx)
+	var err error
+	for range 5 { // a page may be gone because others took the place of all
+		if err = b.read(ctx); !errors.Is(err, keyring.ErrNotFound) {
+			break
+		}
+	}
 	if errors.Is(err, keyring.ErrNoChannel) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
-	n := &snapshot{refs: 1, keys: api.Keys{Channel: b.name, Keeper: r.Issuer, Revision: r.Revision, Epochs: []api.Epoch{}, Bundle: r.Bundle}}
-	if n.plain, err = json.Marshal(&n.keys); err != nil {
-		return nil, fmt.Errorf("keyserver: %w", err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &snapshot{refs: 1, blind: b, keys: api.Keys{Channel: b.name, Keeper: b.head.Issuer, Revision: b.head.Revision, Epochs: []api.Epoch{}, Blind: true}}, nil
+}
+
+// read reads the pages that are new.
+func (b *blindSource) read(ctx context.Context) error {
+	head, _, err := readBlind(ctx, b.shelf, b.key)
+	if err != nil {
+		return err
 	}
-	return n, nil
+	b.mu.Lock()
+	pages, of := maps.Clone(b.pages), b.of
+	b.mu.Unlock()
+	now := map[string]bool{}
+	for _, p := range head.Pages {
+		now[p.ID] = true
+	}
+	for id := range pages {
+		if !now[id] { // all were exchanged
+			pages, of = nil, nil
+			break
+		}
+	}
+	more := map[[8]byte]blindBundle{}
+	for _, p := range head.Pages {
+		if pages[p.ID] {
+			continue
+		}
+		e, err := b.shelf.Get(ctx, b.key+"/"+p.ID)
+		if err != nil {
+			return err
+		}
+		for rest := e.Value; len(rest) > 0; {
+			var u *keyring.Bundle
+			if u, rest, err = keyring.NextBundle(rest); err != nil {
+				return fmt.Errorf("keyserver: a page of bundles cannot be read: %w", err)
+			}
+			for _, hint := range u.Hints() {
+				if old, ok := more[hint]; !ok || old.revision <= p.Revision {
+					more[hint] = blindBundle{p.Revision, u.Bytes()}
+				}
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if of == nil {
+		of = make(map[[8]byte]blindBundle, len(more))
+	}
+	maps.Copy(of, more)
+	b.head, b.pages, b.of = head, now, of
+	return nil
+}
+
+// bundleOf returns the bundle that is for a member.
+func (b *blindSource) bundleOf(m *member) blindBundle {
+	hint := m.blindHint()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.of[hint]
 }
 
 func (b *blindSource) changed() <-chan struct{} { return b.wake }
@@ -121,11 +208,12 @@ func (s *Server) blindChanged(key string) {
 
 var errOtherIssuer = errors.New("keyserver: the channel is kept by another issuer")
 
-// putBundle stores a bundle and forwards it.
-func (s *Server) putBundle(ctx context.Context, channel string, bundle []byte) (revision uint64, err error) {
-	parsed, err := keyring.ParseBundle(bundle)
+// putBundles stores bundles that stand one after another, beside those that there are or in
+// place of them, and forwards them.
+func (s *Server) putBundles(ctx context.Context, channel string, body []byte, replace bool) (revision uint64, err error) {
+	pages, issuer, err := splitBundles(body)
 	if err != nil {
-		return 0, refuse("bad-bundle")
+		return 0, err
 	}
 	if _, err := s.cfg.Ring.Channel(ctx, channel); !errors.Is(err, keyring.ErrNoChannel) {
 		if err == nil {
@@ -137,31 +225,89 @@ func (s *Server) putBundle(ctx context.Context, channel string, bundle []byte) (
 	if err != nil {
 		return 0, err
 	}
-	b := &blindSource{s: s, shelf: shelf, name: channel}
-	if b.key, err = blindKey(shelf, channel); err != nil {
+	key, err := blindKey(shelf, channel)
+	if err != nil {
 		return 0, err
 	}
 	for {
-		r, rev, err := b.read(ctx)
+		old, rev, err := readBlind(ctx, shelf, key)
 		if err != nil && !errors.Is(err, keyring.ErrNoChannel) {
 			return 0, err
 		}
-		if rev != 0 && r.Issuer != parsed.Issuer() {
+		if rev != 0 && old.Issuer != issuer {
 			return 0, errOtherIssuer
 		}
-		value, err := json.Marshal(&blindRecord{Channel: channel, Revision: r.Revision + 1, Issuer: parsed.Issuer(), Bundle: bundle})
+		next := blindRecord{Channel: channel, Revision: old.Revision + 1, Issuer: issuer}
+		if !replace {
+			next.Pages = old.Pages
+		}
+		size := 0
+		for _, p := range next.Pages {
+			size += p.Size
+		}
+		if !replace && (len(next.Pages)+len(pages) > maxPages || size+len(body) > maxBlind) {
+			return 0, refuse("replace-due")
+		}
+		mine := make([]blindPage, 0, len(pages))
+		forget := func(all []blindPage) {
+			for _, p := range all {
+				_ = shelf.Delete(ctx, key+"/"+p.ID, p.Rev) // what stays takes room until all are exchanged
+			}
+		}
+		for _, page := range pages {
+			p := blindPage{ID: newID(""), Revision: next.Revision, Size: len(page)}
+			if p.Rev, err = shelf.CAS(ctx, key+"/"+p.ID, page, 0); err != nil {
+				forget(mine)
+				return 0, err
+			}
+			mine = append(mine, p)
+		}
+		next.Pages = append(slices.Clip(next.Pages), mine...)
+		value, err := json.Marshal(&next)
 		if err != nil {
 			return 0, fmt.Errorf("keyserver: %w", err)
 		}
-		_, err = shelf.CAS(ctx, b.key, value, rev)
-		if err == nil {
-			s.blindChanged(b.key)
-			return r.Revision + 1, nil
-		}
-		if !errors.Is(err, keyring.ErrConflict) {
+		_, err = shelf.CAS(ctx, key, value, rev)
+		switch {
+		case err == nil:
+			s.blindChanged(key)
+			if replace {
+				forget(old.Pages)
+			}
+			return next.Revision, nil
+		case !errors.Is(err, keyring.ErrConflict):
 			return 0, err
 		}
+		forget(mine)
 	}
+}
+
+// splitBundles checks the form of bundles, and puts them together in pages.
+func splitBundles(body []byte) (pages [][]byte, issuer string, err error) {
+	var page []byte
+	for rest := body; len(rest) > 0; {
+		var u *keyring.Bundle
+		if u, rest, err = keyring.NextBundle(rest); err != nil {
+			return nil, "", refuse("bad-bundle")
+		}
+		b := u.Bytes()
+		if issuer == "" {
+			issuer = u.Issuer()
+		}
+		switch {
+		case u.Issuer() != issuer:
+			return nil, "", errOtherIssuer
+		case len(b) > maxBundle:
+			return nil, "", refuse("too-large")
+		case len(page)+len(b) > maxBundle:
+			pages, page = append(pages, page), nil
+		}
+		page = append(page, b...)
+	}
+	if len(page) == 0 {
+		return nil, "", refuse("bad-bundle")
+	}
+	return append(pages, page), issuer, nil
 }
 
 // present lists the members of a channel, at all servers: whom a bundle is to be for.
@@ -192,6 +338,13 @@ func (s *Server) present(ctx context.Context, channel string) ([]admin.Member, e
 	}
 	slices.SortFunc(all, func(a, b admin.Member) int { return strings.Compare(a.Member, b.Member) })
 	return all, nil
+}
+
+// blindHint names the member in bundles.
+func (m *member) blindHint() [8]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hint
 }
 
 // blindTo is the recipient that bundles for the member are sealed to.

@@ -38,10 +38,11 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) error {
 	visit := visit{s: s, ctx: r.Context(), bearer: token, channel: r.PathValue("channel"), user: channelkey.User(req.UID)}
 	visit.to, visit.kem = to, string(req.Kem)
 	if req.Recipient != "" {
-		if _, err := keyring.ParseRecipient(req.Recipient); err != nil || len(req.Recipient) > maxRecipient {
+		to, err := keyring.ParseRecipient(req.Recipient)
+		if err != nil || len(req.Recipient) > maxRecipient {
 			return refuse("bad-key")
 		}
-		visit.recipient = req.Recipient
+		visit.recipient, visit.hint = req.Recipient, to.Hint()
 	}
 	var m *member
 	if strings.HasPrefix(token, resumePrefix) {
@@ -244,7 +245,7 @@ func (v *visit) rewrap(m *member) {
 		m.to, m.kem = v.to, v.kem
 	}
 	if v.recipient != "" {
-		m.recipient = v.recipient
+		m.recipient, m.hint = v.recipient, v.hint
 	}
 }
 

@@ -64,8 +64,8 @@ func (s *Server) wrap(h handler) http.Handler {
 		if r.Method != http.MethodGet {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's recorder has none
 			limit := int64(maxBody)
-			if strings.HasPrefix(r.Pattern, "PUT /v1/admin/blind/") {
-				limit = maxBundle
+			if strings.HasSuffix(r.Pattern, " /v1/admin/blind/{channel}") {
+				limit = maxBundles
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
 		}
@@ -173,7 +173,7 @@ func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer snap.release()
-	etag := snap.etag()
+	etag := snap.etag(m)
 	w.Header().Set("ETag", etag)
 	if r.Header.Get("If-None-Match") == etag {
 		w.WriteHeader(http.StatusNotModified)

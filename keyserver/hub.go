@@ -129,6 +129,9 @@ func (h *hub) refresh() error {
 	}
 	all := make([]*member, 0, len(h.members))
 	for m := range h.members {
+		if old != nil && next != nil && next.blind != nil && next.revision(m) <= old.keys.Revision {
+			continue // theirs is as it was
+		}
 		all = append(all, m)
 	}
 	h.mu.Unlock()

@@ -43,7 +43,8 @@ type member struct {
 type wrapKey struct {
 	to        hpke.PublicKey
 	kem       string
-	recipient string // of bundles, for blind channels
+	recipient string  // of bundles, for blind channels
+	hint      [8]byte // of the recipient
 }
 
 // place returns the member's records in the shared state.
@@ -238,10 +239,14 @@ func (m *member) handOut() (*snapshot, error) {
 
 // recordHandOut records which epochs a member is given for the first time.
 func (m *member) recordHandOut(snap *snapshot) error {
+	var mine blindBundle
+	if snap.blind != nil {
+		mine = snap.blind.bundleOf(m)
+	}
 	m.mu.Lock()
 	var entries []audit.Entry
-	if blind := snap.keys.Bundle != nil; blind && snap.keys.Revision > m.handed {
-		entries = append(entries, audit.Entry{Event: "hand-out", Actor: m.actor, Channel: m.hub.id, Subject: m.id, Epoch: snap.keys.Revision, Reason: "bundle"})
+	if snap.blind != nil && mine.revision > m.handed {
+		entries = append(entries, audit.Entry{Event: "hand-out", Actor: m.actor, Channel: m.hub.id, Subject: m.id, Epoch: mine.revision, Reason: "bundle"})
 	}
 	for _, e := range snap.keys.Epochs {
 		if len(e.Secret) > 0 && e.Epoch >= m.first && e.Epoch > m.handed {

@@ -29,6 +29,7 @@ var ownProblems = map[string]struct {
 	"bad-request":       {http.StatusBadRequest, "The request cannot be read", "compare it with /v1/openapi.yaml"},
 	"no-recipient":      {http.StatusBadRequest, "The channel is blind: its keys come in bundles", "send a recipient, as in hpke:mlkem768-x25519:…"},
 	"bad-bundle":        {http.StatusBadRequest, "This is no bundle", "make one: chanseal channel export"},
+	"replace-due":       {http.StatusConflict, "The channel's bundles are in too many pieces, or too large", "give all members' bundles anew, with PUT"},
 	"other-issuer":      {http.StatusConflict, "The channel is kept by another issuer", "let who keeps it export, or choose another name"},
 	"bad-key":           {http.StatusBadRequest, "The public key is not one of this KEM", "send kem and public_key together, as RFC 9180 serializes keys"},
 	"too-large":         {http.StatusRequestEntityTooLarge, "The request is too large", "compare it with /v1/openapi.yaml"},

@@ -18,10 +18,11 @@ type snapshot struct {
 	mu   sync.Mutex
 	refs int
 
-	keys   api.Keys // with secrets
-	plain  []byte   // keys in JSON
-	active uint64   // number of the active epoch
-	staged bool     // the next epoch is there
+	keys   api.Keys     // with secrets
+	plain  []byte       // keys in JSON
+	blind  *blindSource // nil: the ring has the secrets
+	active uint64       // number of the active epoch
+	staged bool         // the next epoch is there
 }
 
 func newSnapshot(h *keyring.Handout, keeper string) (*snapshot, error) {
@@ -77,7 +78,7 @@ func (s *snapshot) newer(old *snapshot) bool {
 	}
 	return slices.ContainsFunc(s.keys.Epochs, func(e api.Epoch) bool {
 		return !slices.ContainsFunc(old.keys.Epochs, func(o api.Epoch) bool { return same(e, o) })
-	}) || s.staged != old.staged || s.keys.Bundle != nil && s.keys.Revision > old.keys.Revision
+	}) || s.staged != old.staged || s.blind != nil && s.keys.Revision > old.keys.Revision
 }
 
 // bars reports whether members refuse a sender number in an epoch that lives.
@@ -88,9 +89,17 @@ func (s *snapshot) bars(number uint16) bool {
 	})
 }
 
+// revision is the one of what a member is given: of a blind channel, when their bundle came.
+func (s *snapshot) revision(m *member) uint64 {
+	if s.blind != nil {
+		return s.blind.bundleOf(m).revision
+	}
+	return s.keys.Revision
+}
+
 // etag names what a member is given.
-func (s *snapshot) etag() string {
-	return `"` + strconv.FormatUint(s.keys.Revision, 10) + "-" + strconv.FormatUint(s.active, 10) + `"`
+func (s *snapshot) etag(m *member) string {
+	return `"` + strconv.FormatUint(s.revision(m), 10) + "-" + strconv.FormatUint(s.active, 10) + `"`
 }
 
 // since returns the epochs that a member may be given who may have none before a number.
@@ -110,7 +119,7 @@ func (s *snapshot) since(first uint64) api.Keys {
 // it, and uses it before it releases the snapshot.
 func (s *snapshot) body(m *member) ([]byte, error) {
 	to := m.wrapTo()
-	if to == nil && (len(s.keys.Epochs) == 0 || m.first <= s.keys.Epochs[0].Epoch) {
+	if s.blind == nil && to == nil && (len(s.keys.Epochs) == 0 || m.first <= s.keys.Epochs[0].Epoch) {
 		return s.plain, nil
 	}
 	k, err := s.forMember(m, to)
@@ -124,7 +133,12 @@ func (s *snapshot) body(m *member) ([]byte, error) {
 // secrets, which are wrapped to it.
 func (s *snapshot) forMember(m *member, to hpke.PublicKey) (k api.Keys, err error) {
 	k = s.since(m.first)
-	if to != nil && k.Bundle == nil {
+	if s.blind != nil {
+		b := s.blind.bundleOf(m)
+		k.Bundle, k.Revision = b.bytes, b.revision
+		return k, nil
+	}
+	if to != nil {
 		k.Wrapped, err = wrap(to, m.id, &k)
 	}
 	return k, err

@@ -375,7 +375,13 @@ func (st *state) takeOver(ctx context.Context, token, channel string, user chann
 	}
 	m = &member{s: st.s, id: old.Member, sender: old.Sender, actor: st.s.cfg.Audit.ID("u", string(old.Gate.User)),
 		leaving: leaving{seat: e.Key, seatRev: rev, lease: leaseKey(lease, old.Sender), leaseRev: old.LeaseRev, sender: old.Sender}, first: old.First}
-	m.recipient = old.Recipient
+	if m.recipient = old.Recipient; m.recipient != "" {
+		to, err := keyring.ParseRecipient(m.recipient)
+		if err != nil {
+			return nil, old, err
+		}
+		m.hint = to.Hint()
+	}
 	if len(old.Key) > 0 {
 		m.kem = old.Kem
 		if m.to, err = recipient(&api.EnterRequest{Kem: api.EnterRequestKem(old.Kem), PublicKey: old.Key}); err != nil {

@@ -166,14 +166,15 @@ func (s *Server) tell(m *member, out *eventWriter, sent *uint64) (bool, error) {
 		return false, err
 	}
 	defer snap.release()
-	if snap.keys.Revision == *sent {
+	revision := snap.revision(m) // before the body: what comes between is told again
+	if revision == *sent || snap.blind != nil && revision == 0 {
 		return true, nil
 	}
 	body, err := snap.body(m)
 	if err != nil {
 		return false, err
 	}
-	*sent = snap.keys.Revision
+	*sent = revision
 	return true, out.event("keys", strconv.FormatUint(*sent, 10), body)
 }
 

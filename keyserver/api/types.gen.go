@@ -108,7 +108,10 @@ type Expiry struct {
 
 // Keys defines model for Keys.
 type Keys struct {
-	// Bundle Of a blind channel, whose server has no secret, the newest bundle of its keeper; there are no epochs then.
+	// Blind The server has no secret of this channel. There are no epochs, but the bundle that its keeper gave for this member.
+	Blind bool `json:"blind,omitempty"`
+
+	// Bundle Of a blind channel, the newest bundle that is for this member; absent while there is none. The revision is that of the bundle, 0 for none.
 	Bundle  []byte `json:"bundle,omitempty"`
 	Channel string `json:"channel"`
 

@@ -3,9 +3,12 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/chanseal/chanseal/keyring"
 	"github.com/chanseal/chanseal/keyring/keyringtest"
 	"github.com/chanseal/chanseal/keyserver"
+	"github.com/chanseal/chanseal/keyserver/api"
 	"github.com/chanseal/chanseal/keyserver/api/admin"
 	"github.com/chanseal/chanseal/keyserver/client"
 )
@@ -172,10 +176,144 @@ func TestBlindRefused(t *testing.T) {
 			return resp.StatusCode
 		}
 		foreign := must(ch.Export(t.Context(), keyring.ExportOptions{To: []keyring.Grant{{To: must(keyring.NewIdentity("x25519"))(t).Recipient()}}}))(t)
-		for status, body := range map[int][]byte{409: foreign, 400: []byte("no bundle"), 413: make([]byte, 800<<10)} {
+		for status, body := range map[int][]byte{409: foreign, 400: []byte("no bundle"), 413: make([]byte, 5<<20)} {
 			if got := put(body); got != status {
 				t.Errorf("a bundle of %d bytes: %d, want %d", len(body), got, status)
 			}
+		}
+	})
+}
+
+// TestBlindCrowd: a blind channel has thousands of members (10,000 with CHANSEAL_LONG=1).
+// Each is given a bundle of their own and no other; when one is put out all others get the
+// next epoch, and who comes later costs one bundle.
+func TestBlindCrowd(t *testing.T) {
+	n := 300
+	if os.Getenv("CHANSEAL_LONG") != "" {
+		n = 10_000
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		h := w.start("one", shared, func(c *keyserver.Config) {
+			c.ResumeFor = time.Hour
+			c.Limits = keyserver.Limits{AddressRate: 1e6}
+		})
+		k := w.keep("https://one")
+		defer k.ring.Close()
+		type guest struct {
+			id   *keyring.Identity
+			seat api.Membership
+		}
+		crowd := make([]guest, n)
+		hc := &http.Client{Transport: w.tr}
+		ask := func(method, path, bearer string, in any, out any) {
+			var body bytes.Buffer
+			if in != nil {
+				if err := json.NewEncoder(&body).Encode(in); err != nil {
+					t.Error(err)
+				}
+			}
+			req := must(http.NewRequest(method, "https://one/v1/channels/vault"+path, &body))(t)
+			req.Header.Set("Authorization", "Bearer "+bearer)
+			req.Header.Set("Content-Type", "application/json")
+			resp := must(hc.Do(req))(t)
+			defer resp.Body.Close()
+			if resp.StatusCode >= 300 {
+				t.Errorf("%s: %s", path, resp.Status)
+				return
+			}
+			if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+				t.Error(err)
+			}
+		}
+		each := func(do func(i int)) {
+			var wg sync.WaitGroup
+			for from := range 8 {
+				wg.Go(func() {
+					for i := from; i < n; i += 8 {
+						do(i)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		each(func(i int) {
+			uid := channelkey.UID(uint32(i + 1))
+			crowd[i].id = must(keyring.NewIdentity(""))(t)
+			ask("POST", "/members", must(w.cardFor("vault", uid, 0))(t), &api.EnterRequest{UID: string(uid), Recipient: crowd[i].id.Recipient().String()}, &crowd[i].seat)
+		})
+		settle := func() {
+			for range 100 { // the keeper waits for others who come
+				time.Sleep(100 * time.Millisecond)
+				synctest.Wait()
+			}
+		}
+		settle()
+		// imported is what a member's ring makes of their bundle.
+		imported := func(i int) keyring.Info {
+			var keys api.Keys
+			ask("GET", "/keys", crowd[i].seat.Token.Reveal(), nil, &keys)
+			u, err := keyring.ParseBundle(keys.Bundle)
+			if err != nil || len(keys.Bundle) > 4<<10 || !keys.Blind {
+				t.Errorf("member %d has a bundle of %d bytes: %v", i, len(keys.Bundle), err)
+				return keyring.Info{}
+			}
+			if hints := u.Hints(); len(hints) != 1 || hints[0] != crowd[i].id.Recipient().Hint() {
+				t.Errorf("member %d has a bundle for %d others", i, len(hints))
+			}
+			if i%(n/20) != 0 {
+				return keyring.Info{}
+			}
+			ring := must(keyring.Create(t.Context(), keyringtest.NewMemory(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}}))(t)
+			defer ring.Close()
+			info, err := ring.Import(t.Context(), keys.Bundle, keyring.ImportOptions{Identities: []*keyring.Identity{crowd[i].id}, From: k.issuer})
+			if err != nil {
+				t.Errorf("member %d: %v", i, err)
+			}
+			return info
+		}
+		top := func() uint64 {
+			info := must(k.ch.Show(t.Context()))(t)
+			return info.Epochs[len(info.Epochs)-1].Number
+		}
+		check := func(from int) {
+			want := top()
+			each(func(i int) {
+				if i < from {
+					return
+				}
+				if info := imported(i); info.Epoch != 0 && info.Epochs[len(info.Epochs)-1].Number != want {
+					t.Errorf("member %d has epoch %d, the keeper %d", i, info.Epochs[len(info.Epochs)-1].Number, want)
+				}
+			})
+		}
+		check(0)
+		before := top()
+		if err := h.gate.Revoke(channelkey.Revocation{User: channelkey.UID(1), Until: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if top() == before {
+			t.Fatal("no epoch was made")
+		}
+		check(1)
+
+		// Who comes now is given what there is, and nobody else is told anything.
+		var keys, again api.Keys
+		ask("GET", "/keys", crowd[1].seat.Token.Reveal(), nil, &keys)
+		late := must(keyring.NewIdentity(""))(t)
+		var seat api.Membership
+		ask("POST", "/members", must(w.cardFor("vault", "90000", 0))(t), &api.EnterRequest{UID: "90000", Recipient: late.Recipient().String()}, &seat)
+		settle()
+		crowd[0] = guest{late, seat}
+		if info := imported(0); info.Epoch == 0 || info.Epochs[len(info.Epochs)-1].Number != top() {
+			t.Errorf("who comes late has %+v", info)
+		}
+		if ask("GET", "/keys", crowd[1].seat.Token.Reveal(), nil, &again); again.Revision != keys.Revision {
+			t.Errorf("revision %d after %d", again.Revision, keys.Revision)
+		}
+		if err := k.stop(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -221,7 +221,7 @@ func (m *Member) keep(ctx context.Context, k *api.Keys) error {
 	if m.o.Issuer != "" {
 		return m.keepBundle(ctx, k)
 	}
-	if k.Bundle != nil {
+	if k.Blind {
 		return errors.New("client: the channel is blind: set Options.Issuer to who keeps it")
 	}
 	if k.Wrapped != nil {
@@ -244,10 +244,14 @@ func (m *Member) keep(ctx context.Context, k *api.Keys) error {
 	return nil
 }
 
-// keepBundle takes what the channel's keeper gave. One that was exported before this
-// member came is not for them: the next one is.
+// keepBundle takes what the channel's keeper gave. Who just came waits for theirs.
 func (m *Member) keepBundle(ctx context.Context, k *api.Keys) error {
-	if k.Bundle == nil {
+	switch {
+	case k.Blind && !keyring.SameFingerprint(k.Keeper, m.o.Issuer): // what the server says is no proof; a bundle is
+		return fmt.Errorf("client: %w", keyring.ErrBundleIssuer)
+	case k.Blind && len(k.Bundle) == 0:
+		return nil
+	case !k.Blind:
 		return errors.New("client: the server makes the channel's keys itself, which was not to be: leave Options.Issuer out")
 	}
 	_, err := m.o.Ring.Import(ctx, k.Bundle, keyring.ImportOptions{Identities: []*keyring.Identity{m.identity}, From: m.o.Issuer})

@@ -136,7 +136,14 @@ type Member struct {
 
 // Members defines model for Members.
 type Members struct {
+	// Gone Opaque IDs of those who went.
+	Gone []string `json:"gone,omitempty"`
+
+	// Members All of them, or those who came.
 	Members []Member `json:"members"`
+
+	// More Another piece follows, a `changed`.
+	More bool `json:"more,omitempty"`
 }
 
 // Person defines model for Person.
