@@ -221,7 +221,7 @@ func (st *state) reap(ctx context.Context, silent map[string]uint64) {
 }
 
 func (st *state) leavingOf(e keyring.Entry, x *seat) leaving {
-	l := leaving{seat: e.Key, seatRev: e.Rev, leaseRev: x.LeaseRev, sender: x.Sender}
+	l := leaving{seat: e.Key, member: x.Member, seatRev: e.Rev, leaseRev: x.LeaseRev, sender: x.Sender}
 	if name, err := st.shelf.Name("channel", x.Gate.Channel); err == nil {
 		l.lease = leaseKey(name, x.Sender)
 	}
@@ -249,7 +249,7 @@ func (st *state) sweep() {
 		known[id] = true
 	}
 	st.mu.Unlock()
-	gone, used := map[string][]leaving{}, map[string]bool{}
+	gone, used, lost := map[string][]leaving{}, map[string]bool{}, map[string]uint64{}
 	seats, _, err := st.shelf.List(ctx, "s/")
 	if err != nil {
 		return
@@ -261,10 +261,13 @@ func (st *state) sweep() {
 		}
 		l := st.leavingOf(e, &x)
 		used[l.lease] = true
-		if !known[x.Server] || x.Server == st.id && st.isLost(e) {
+		if !known[x.Server] || x.Server == st.id && st.isLost(e, lost) {
 			gone[x.Gate.Channel] = append(gone[x.Gate.Channel], l)
 		}
 	}
+	st.mu.Lock()
+	st.lost = lost
+	st.mu.Unlock()
 	for channel, all := range gone {
 		st.s.owe(ctx, channel, all)
 	}
@@ -286,22 +289,17 @@ func (st *state) sweep() {
 }
 
 // isLost reports whether a seat that says it is ours has had nobody in it for two
-// sweeps: whoever takes a seat is in it a moment later.
-func (st *state) isLost(e keyring.Entry) bool {
+// sweeps: whoever takes a seat is in it a moment later. now gets those of this sweep.
+func (st *state) isLost(e keyring.Entry, now map[string]uint64) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.mine[e.Key] != nil {
-		delete(st.lost, e.Key)
 		return false
 	}
 	if st.lost[e.Key] == e.Rev {
-		delete(st.lost, e.Key)
 		return true
 	}
-	if st.lost == nil {
-		st.lost = map[string]uint64{}
-	}
-	st.lost[e.Key] = e.Rev
+	now[e.Key] = e.Rev
 	return false
 }
 

@@ -54,6 +54,12 @@ func (m *member) place() leaving {
 	return m.leaving
 }
 
+func (m *member) setSeatRev(rev uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.leaving.seatRev = rev
+}
+
 // gatePass returns what the gate knows the member by.
 func (m *member) gatePass() channelkey.Pass {
 	m.mu.Lock()

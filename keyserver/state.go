@@ -49,6 +49,7 @@ type seat struct {
 // leaving is what is to be removed once a rotation has excluded somebody.
 type leaving struct {
 	seat, lease       string
+	member            string
 	seatRev, leaseRev uint64
 	sender            uint16
 }
@@ -117,6 +118,7 @@ func leaseKey(channel string, number uint16) string { return fmt.Sprintf("n/%s/%
 // place names the member's seat.
 func (st *state) place(m *member) (err error) {
 	if st != nil {
+		m.leaving.member = m.id
 		m.leaving.seat, err = seatKey(st.shelf, m.pass.Channel, m.pass.User)
 	}
 	return err
@@ -197,21 +199,34 @@ func (st *state) update(ctx context.Context, m *member, resume tokenHash) error 
 	st.mu.Lock()
 	st.mine[m.leaving.seat] = m
 	st.mu.Unlock()
-	m.mu.Lock()
-	rev := m.leaving.seatRev
-	m.mu.Unlock()
-	next, err := st.write(ctx, m, resume, rev)
-	if errors.Is(err, keyring.ErrConflict) {
+	rev := m.place().seatRev
+	for range 3 {
+		next, err := st.write(ctx, m, resume, rev)
+		if err == nil {
+			m.setSeatRev(next)
+			return nil
+		}
+		if !errors.Is(err, keyring.ErrConflict) {
+			return err
+		}
+		// Somebody else's by now, or a write of ours whose answer was lost.
+		if _, now, ok := st.stillOurs(ctx, m.place()); ok {
+			rev = now
+			continue
+		}
 		st.check(ctx, m.leaving.seat)
 		return errors.Join(m.ended(), err)
 	}
-	if err != nil {
-		return err
+	return errUnavailable
+}
+
+// stillOurs returns a seat that this server's member sits in, and its revision.
+func (st *state) stillOurs(ctx context.Context, l leaving) (x seat, rev uint64, ok bool) {
+	e, err := st.shelf.Get(ctx, l.seat)
+	if err != nil || json.Unmarshal(e.Value, &x) != nil {
+		return x, 0, false
 	}
-	m.mu.Lock()
-	m.leaving.seatRev = next
-	m.mu.Unlock()
-	return nil
+	return x, e.Rev, x.Server == st.id && x.Member == l.member
 }
 
 // gone marks the seat of somebody who left or was put out, so that they may come in at
@@ -233,23 +248,18 @@ func (st *state) gone(m *member) {
 	defer m.parting.Unlock()
 	ctx, cancel := context.WithTimeout(st.s.ctx, stateTimeout)
 	defer cancel()
-	e, err := st.shelf.Get(ctx, m.leaving.seat)
-	if err != nil || e.Rev != m.place().seatRev {
+	x, rev, ok := st.stillOurs(ctx, m.place())
+	if !ok {
 		return // somebody else's by now
 	}
-	var x seat
-	if json.Unmarshal(e.Value, &x) != nil {
-		return
-	}
+	m.setSeatRev(rev)
 	x.Gone = true
 	value, err := json.Marshal(&x)
 	if err != nil {
 		return
 	}
-	if rev, err := st.shelf.CAS(ctx, m.leaving.seat, value, e.Rev); err == nil {
-		m.mu.Lock()
-		m.leaving.seatRev = rev
-		m.mu.Unlock()
+	if rev, err := st.shelf.CAS(ctx, m.leaving.seat, value, rev); err == nil {
+		m.setSeatRev(rev)
 	}
 }
 
@@ -263,9 +273,13 @@ func (st *state) release(all []leaving) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(st.s.ctx), stateTimeout)
 	defer cancel()
 	for _, l := range all {
-		// A revision that is not ours any more: somebody else sits there.
 		if l.seat != "" && l.seatRev != 0 {
-			_ = st.shelf.Delete(ctx, l.seat, l.seatRev)
+			err := st.shelf.Delete(ctx, l.seat, l.seatRev)
+			if errors.Is(err, keyring.ErrConflict) { // somebody else sits there, or the answer to a write of ours was lost
+				if _, rev, ok := st.stillOurs(ctx, l); ok {
+					_ = st.shelf.Delete(ctx, l.seat, rev)
+				}
+			}
 		}
 		if l.lease != "" && l.leaseRev != 0 {
 			st.mu.Lock()
@@ -374,7 +388,7 @@ func (st *state) takeOver(ctx context.Context, token, channel string, user chann
 		return nil, old, err
 	}
 	m = &member{s: st.s, id: old.Member, sender: old.Sender, actor: st.s.cfg.Audit.ID("u", string(old.Gate.User)),
-		leaving: leaving{seat: e.Key, seatRev: rev, lease: leaseKey(lease, old.Sender), leaseRev: old.LeaseRev, sender: old.Sender}, first: old.First}
+		leaving: leaving{seat: e.Key, member: old.Member, seatRev: rev, lease: leaseKey(lease, old.Sender), leaseRev: old.LeaseRev, sender: old.Sender}, first: old.First}
 	if m.recipient = old.Recipient; m.recipient != "" {
 		to, err := keyring.ParseRecipient(m.recipient)
 		if err != nil {

@@ -233,11 +233,17 @@ func (p *program) runServer(ctx context.Context, srv *keyserver.Server, o *serve
 		}
 		defer stop()
 	}
-	p.notef("audit record %s, head %s", o.audit, record.Head())
+	if head := record.Head(); head.Seq == 0 {
+		p.notef("audit record %s, new", o.audit)
+	} else {
+		p.notef("audit record %s, head %s", o.audit, head)
+	}
 	p.notef("serving at https://%s", l.Addr())
 	if o.dev {
 		p.notef("the certificate signs itself; its fingerprint is %s", pin)
 		p.notef("for curl: --insecure --pinnedpubkey %s", pin)
+		p.notef("to try it: chanseal token mint --app-certificate-file %s --channel NAME --uid 1 > card", o.app)
+		p.notef("           chanseal channel join NAME --uid 1 --card-file card --server https://%s --pin %s --ring RING-OF-THE-MEMBER", l.Addr(), pin)
 	}
 	var administration chan error
 	if o.admin != "" {

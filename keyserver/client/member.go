@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +37,8 @@ type Member struct {
 	server int            // index of the one that is used
 	seat   api.Membership // without keys
 	err    error
-	lost   time.Time // since when there is no stream; zero: there is
+	lost   time.Time         // since when there is no stream; zero: there is
+	used   [sha256.Size]byte // hash of the card that the membership is by
 }
 
 // How often a lost connection is tried again: at once, then after twice the time, up to
@@ -165,13 +167,26 @@ func (m *Member) enter(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("client: fetch a card: %w", err)
 		}
-		err = m.sit(ctx, card)
+		if err = m.sit(ctx, card); err == nil {
+			m.mu.Lock()
+			m.used = sha256.Sum256([]byte(card))
+			m.mu.Unlock()
+		}
 		if r := Reason(err); again == 0 && (r == "entry-over" || r == "replayed") {
 			continue // a newer one may do
 		}
 		return err
 	}
 	return nil
+}
+
+var errSameCard = errors.New("the service ends soon, and the card is the one that is in use: get a new one")
+
+// isUsed reports whether the membership is by this card.
+func (m *Member) isUsed(card string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.used == sha256.Sum256([]byte(card))
 }
 
 // sit begins or brings back a membership.
@@ -442,8 +457,12 @@ func (m *Member) event(ctx context.Context, name string, data []byte) error {
 
 // renew goes on with a new card. If it fails the membership ends when its service does.
 func (m *Member) renew(ctx context.Context) {
+	told := ""
 	for wait := firstWait; ctx.Err() == nil; wait = min(2*wait, longWait) {
 		card, err := m.o.Card(ctx)
+		if err == nil && m.isUsed(card) {
+			err = errSameCard
+		}
 		if err == nil {
 			m.mu.Lock()
 			token := m.seat.Token
@@ -452,12 +471,16 @@ func (m *Member) renew(ctx context.Context) {
 			err = call(ctx, m.http, http.MethodPost, m.address("/renew"), token.Reveal(), &api.RenewRequest{Card: api.Token(card)}, &e)
 			if err == nil {
 				m.mu.Lock()
-				m.seat.ServiceEnd = e.ServiceEnd
+				m.seat.ServiceEnd, m.used = e.ServiceEnd, sha256.Sum256([]byte(card))
 				m.mu.Unlock()
+				m.o.Logger.Info("client: the membership is renewed", "service_end", moment(e.ServiceEnd*1000))
 				return
 			}
 		}
-		m.o.Logger.Warn("client: the membership cannot be renewed yet", "error", err)
+		if text := err.Error(); text != told { // once, not at every try
+			told = text
+			m.o.Logger.Warn("client: the membership cannot be renewed yet", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait/2 + rand.N(wait)):
