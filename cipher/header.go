@@ -160,25 +160,34 @@ func (t *headerTemplate) unpack(sealed []byte) (h packedHeader, ctr uint64, ok b
 	if len(sealed) < packable {
 		return h, 0, false
 	}
-	h.lo, h.hi = binary.LittleEndian.Uint64(sealed), binary.LittleEndian.Uint64(sealed[8:])
-	if (h.lo^t.lo)&t.maskLo|(h.hi^t.hi)&t.maskHi != 0 {
+	lo, hi := binary.LittleEndian.Uint64(sealed), binary.LittleEndian.Uint64(sealed[8:])
+	h.size = t.size
+	if ctr = lo & 7; lo&ctrExtended != 0 {
+		m := ctr + 1
+		h.size += int(m)
+		c := bits.RotateLeft64(lo&^t.spill|hi&t.spill, -t.turn)
+		if ctr = bits.ReverseBytes64(c) >> ((64 - 8*m) & 63); ctr < leastIn[m&15] {
+			return h, 0, false
+		}
+	}
+	if (lo^t.lo)&t.maskLo|(hi^t.hi)&t.maskHi != 0 || h.size > packable {
 		return h, 0, false
 	}
-	h.size = t.size
-	if ctr = h.lo & 7; h.lo&ctrExtended != 0 {
-		m := int(ctr) + 1
-		if h.size += m; h.size > packable {
-			return h, 0, false
-		}
-		c := bits.RotateLeft64(h.lo&^t.spill|h.hi&t.spill, -t.turn)
-		if ctr = bits.ReverseBytes64(c) >> (64 - 8*m); extendedSize(ctr) != m {
-			return h, 0, false
-		}
-	}
-	lo, hi := firstBytes(h.size)
-	h.lo, h.hi = h.lo&lo, h.hi&hi
+	mask := &firstMasks[h.size&31]
+	h.lo, h.hi = lo&mask[0], hi&mask[1]
 	return h, ctr, true
 }
+
+// leastIn is the least counter that takes so many bytes behind the config byte.
+var leastIn = [16]uint64{1: 8, 2: 1 << 8, 3: 1 << 16, 4: 1 << 24, 5: 1 << 32, 6: 1 << 40, 7: 1 << 48, 8: 1 << 56}
+
+// firstMasks is firstBytes as a table.
+var firstMasks = func() (m [32][2]uint64) {
+	for n := range packable + 1 {
+		m[n][0], m[n][1] = firstBytes(n)
+	}
+	return m
+}()
 
 // putApart is put for a dst whose first 17 bytes are free to be written, header or
 // not, which spares it copying a few bytes at a time. Others it leaves to put.
