@@ -8,7 +8,7 @@ import (
 	"github.com/chanseal/chanseal/cipher/internal/engine"
 )
 
-// Batches of short frames under GCM go to the engine as they are: it makes headers and
+// Batches of frames under GCM that are not long go to the engine as they are: it makes headers and
 // nonces from the counters. What is left to do for a frame here is to see that it lies apart
 // from the others, to read a header, and to lengthen Dst.
 

@@ -38,9 +38,10 @@ func TestBatchOfShortFrames(t *testing.T) {
 	if _, err := gcm(make([]byte, 16)); err != nil {
 		t.Skip(err)
 	}
+	const mixed = -1
 	for _, s := range []*cipher.Suite{cipher.AES128GCM(), cipher.AES256GCM()} {
 		for _, kid := range []cipher.KeyID{1, 9, 1 << 20, 1 << 40, 1 << 63} {
-			for _, base := range []int{0, 40, 100, 160} {
+			for _, base := range []int{0, 40, 100, 160, mixed} {
 				for n := 1; n < 20; n++ {
 					name := fmt.Sprintf("%s, KID %d, %d frames from %d bytes on", s, kid, n, base)
 					key := random(n, s.BaseKeySize())
@@ -52,12 +53,15 @@ func TestBatchOfShortFrames(t *testing.T) {
 							must(one.Seal(nil, nil, nil))
 							must(many.Seal(nil, nil, nil))
 						}
-						length := func(i int) int { return base + i%9 }
-						frames, intact := shortBatch(n, 40, length, 12)
+						length, aad := func(i int) int { return base + i%9 }, 12
+						if base == mixed {
+							length, aad = func(i int) int { return i * 97 % 300 }, 30*(round%2)
+						}
+						frames, intact := shortBatch(n, 40, length, aad)
 						if failed := many.SealBatch(frames); failed != 0 || !intact() {
 							t.Fatalf("%s: %d failed, or guard bytes were written", name, failed)
 						}
-						back, intact := shortBatch(n, 40, length, 12)
+						back, intact := shortBatch(n, 40, length, aad)
 						for i := range frames {
 							want := must(one.Seal(nil, random(i, length(i)), frames[i].AAD))
 							if !bytes.Equal(frames[i].Dst[2:], want) || frames[i].Err != nil {

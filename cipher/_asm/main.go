@@ -32,6 +32,7 @@ func main() {
 		{"setup_amd64.s", setupFile},
 		{"gcm512_amd64.s", gcm512File},
 		{"run512_amd64.s", runFile},
+		{"jobs512_amd64.s", jobsFile},
 		{"gcm256_amd64.s", gcm256File},
 		{"ctr512_amd64.s", ctr512File},
 		{"xts512_amd64.s", xts512File},

@@ -11,6 +11,10 @@ import (
 // TagSize is the length of a GCM tag in bytes.
 const TagSize = 16
 
+// wholeHead is the most bytes of Head and AAD that the AVX-512 kernels take as they
+// are; the AVX2 kernels take no Head and one block.
+const wholeHead = 48
+
 var errKeySize = errors.New("engine: AES key must be 16 or 32 bytes long")
 
 // GCM is AES-GCM (NIST SP 800-38D) under one key, with 12-byte nonces and

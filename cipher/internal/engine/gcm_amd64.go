@@ -170,10 +170,6 @@ func (k *gcmKey) absorb(y *[2]uint64, p []byte) {
 	}
 }
 
-// wholeHead is the most bytes of Head and AAD that the AVX-512 kernels take as they
-// are; the AVX2 kernels take no Head and one block.
-const wholeHead = 48
-
 // takes says whether one call can take the frame, with a text of n bytes, as it is.
 func (k *gcmKey) takes(f *GCMFrame, n int) bool {
 	if k.rk.kind() >= avx512x128 {

@@ -117,7 +117,11 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 			for count := 1; count <= RunMost; count++ {
 				var run GCMRun
 				n := 64*v - 16
-				if run.Salt[0] = 3; !run.Init(&GCM{asm: k}, 7, n, n, len(aad)) {
+				least := n
+				if count%3 == 0 { // as if others were shorter
+					least = 0
+				}
+				if run.Salt[0] = 3; !run.Init(&GCM{asm: k}, 7, least, n, len(aad)) {
 					t.Fatal("no kernel for runs")
 				}
 				frames := make([]RunFrame, count)

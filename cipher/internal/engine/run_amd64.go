@@ -28,16 +28,34 @@ func openRun128AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
 //go:noescape
 func openRun256AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
 
+//go:noescape
+func sealJobs128AVX512(r *GCMRun, frames *RunFrame, count int)
+
+//go:noescape
+func sealJobs256AVX512(r *GCMRun, frames *RunFrame, count int)
+
+//go:noescape
+func openJobs128AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
+
+//go:noescape
+func openJobs256AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
+
 func (k *gcmKey) runs() bool { return k.rk.kind() >= avx512x128 }
 
 // Seal seals up to RunMost frames: header, ciphertext and tag go to the memory behind Dst, which
 // must have room for them and overlap no frame's Src, AAD and room. Dst's length is left to the caller.
 func (r *GCMRun) Seal(frames []RunFrame) {
 	_ = r.Ctr[len(frames)-1]
-	if r.key.rk.kind() == avx512x128 {
-		sealRun128AVX512(r, &frames[0], len(frames))
-	} else {
-		sealRun256AVX512(r, &frames[0], len(frames))
+	first, n := &frames[0], len(frames)
+	switch small := r.key.rk.kind() == avx512x128; {
+	case small && r.even:
+		sealRun128AVX512(r, first, n)
+	case small:
+		sealJobs128AVX512(r, first, n)
+	case r.even:
+		sealRun256AVX512(r, first, n)
+	default:
+		sealJobs256AVX512(r, first, n)
 	}
 }
 
@@ -45,8 +63,15 @@ func (r *GCMRun) Seal(frames []RunFrame) {
 // tag and a header more. It says whether all tags were right; if not, what was written must be cleared.
 func (r *GCMRun) Open(frames []RunFrame) bool {
 	_ = r.Ctr[len(frames)-1]
-	if r.key.rk.kind() == avx512x128 {
-		return openRun128AVX512(r, &frames[0], len(frames))
+	first, n := &frames[0], len(frames)
+	switch small := r.key.rk.kind() == avx512x128; {
+	case small && r.even:
+		return openRun128AVX512(r, first, n)
+	case small:
+		return openJobs128AVX512(r, first, n)
+	case r.even:
+		return openRun256AVX512(r, first, n)
+	default:
+		return openJobs256AVX512(r, first, n)
 	}
-	return openRun256AVX512(r, &frames[0], len(frames))
 }
