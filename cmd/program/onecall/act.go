@@ -289,7 +289,8 @@ func (a *act) revoke(ctx context.Context) (err error) {
 	if a.had, err = a.c.epochsOf(ctx, a.memberRing(eve)); err != nil {
 		return err
 	}
-	if _, err := a.c.Rotated(ctx); err != nil {
+	// An epoch that she was handed before may come into use still: on to one that she was not.
+	if _, err := a.c.Until(ctx, func(low uint64) bool { return !a.hadBy(low) }); err != nil {
 		return err
 	}
 	if _, err = a.c.Check(); err != nil {
@@ -297,6 +298,11 @@ func (a *act) revoke(ctx context.Context) (err error) {
 	}
 	a.say("uid %d is put out at once: revoked, 123; the call goes on in an epoch that they never had", eve)
 	return nil
+}
+
+// hadBy reports whether an epoch with these low bits is one that eve was given.
+func (a *act) hadBy(kid uint64) bool {
+	return slices.ContainsFunc(a.had, func(e uint64) bool { return e&0xF == kid&0xF })
 }
 
 func (a *act) serviceEnd(ctx context.Context) error {
@@ -408,7 +414,7 @@ func (a *act) recording(ctx context.Context) (err error) {
 		return err
 	}
 	for id, kid := range opened {
-		if !slices.ContainsFunc(a.had, func(e uint64) bool { return e&0xF == kid&0xF }) {
+		if !a.hadBy(kid) {
 			return fmt.Errorf("who was revoked opens packet %d of a later epoch", id.seq)
 		}
 	}
@@ -416,7 +422,7 @@ func (a *act) recording(ctx context.Context) (err error) {
 		return fmt.Errorf("who was revoked opens %d packets, and %d not: this shows nothing", len(opened), len(not))
 	}
 	for id, kid := range not {
-		if slices.ContainsFunc(a.had, func(e uint64) bool { return e&0xF == kid&0xF }) {
+		if a.hadBy(kid) {
 			return fmt.Errorf("packet %d, of an epoch that the revoked member had, does not open", id.seq)
 		}
 	}

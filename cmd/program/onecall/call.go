@@ -410,8 +410,14 @@ func lastLines(s string, n int) string {
 // once more. It returns how many passes that were.
 func (c *Call) Rotated(ctx context.Context) (passes int, err error) {
 	before := c.Net.epoch()
+	return c.Until(ctx, func(now uint64) bool { return now != before })
+}
+
+// Until sends the clip again and again until an epoch is in use with low bits that are
+// good, and once more.
+func (c *Call) Until(ctx context.Context, good func(low uint64) bool) (passes int, err error) {
 	for again := true; again; passes++ {
-		again = c.Net.epoch() == before
+		again = !good(c.Net.epoch())
 		if err := c.Pass(ctx); err != nil {
 			return passes, err
 		}
