@@ -63,7 +63,7 @@ func TestCallFaults(t *testing.T) {
 		{"a card of another certificate", join(card(foreign, v007, "ABC", 5, 0)), "channel join", "(wrong-certificate, 110)", "compare the certificates"},
 		{"the issuer's clock is 10 minutes ahead", join(card(w.Desk, dk4, "ABC", 5, ahead)), "channel join", "(not-yet-valid, 110)", "set the clocks"},
 		{"or 10 minutes behind", join(card(w.Desk, dk4, "ABC", 5, behind)), "channel join", "(entry-over, 109)", "a clock is wrong"},
-		{"another key server answers", func(ctx context.Context) error { return w.VisitPinned(ctx, "ABC", 5, good, otherPin(t)) }, "channel join", "certificate is not the one of the pin", ""},
+		{"another key server answers", func(ctx context.Context) error { return w.VisitPinned(ctx, "ABC", 5, good, otherPin(t)) }, "channel join", "has another certificate than the one of --pin", "compare it with what the server printed"},
 		{"another user's card at the proxy", seal(card(w.Desk, v007, "ABC", 6, 0)), "gateway seal", "the channel key is refused (other-user)", "--proxy-uid"},
 		{"a card of another certificate at the proxy", seal(card(foreign, v007, "ABC", 123, 0)), "gateway seal", "the channel key is refused (wrong-certificate)", "compare the certificates"},
 		{"10 minutes ahead at the proxy", seal(card(w.Desk, dk4, "ABC", 123, ahead)), "gateway seal", "the channel key is refused (not-yet-valid)", "a clock is wrong"},
@@ -93,7 +93,7 @@ func TestCallFaults(t *testing.T) {
 	}
 	wantFault(t, "the proxy is dead", seal(good, "--cloud-proxy=tcp")(ctx), "gateway seal", "the discovery service cannot be reached", "is the proxy running, and does the firewall let it through? ask chanseal proxy check --server")
 	w.KeyServer().Stop()
-	wantFault(t, "the key server is dead", join(card(w.Desk, v007, "ABC", 5, 0))(ctx), "channel join", "refused", "")
+	wantFault(t, "the key server is dead", join(card(w.Desk, v007, "ABC", 5, 0))(ctx), "channel join", "does not answer: nothing listens there", "is it running, and does the firewall let this through?")
 }
 
 // wantFault wants an error that names step, fault and remedy.
