@@ -112,7 +112,9 @@ play() {
 arrived() {
 	local tag=$1
 	status_of "source$tag" 120 || broken "the source does not end" "take a shorter clip"
-	status_of "end$tag" 4 || end "end$tag" # it ends by itself when all frames have come
+	local wait=15 # it ends by itself when all frames have come
+	[ -z "$fault" ] || wait=3
+	status_of "end$tag" $wait || end "end$tag"
 	if $ffmpeg; then
 		local rec=$tmp/call$tag.$(container)
 		hashes "$rec" copy >"$tmp/got$tag"

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/signal"
@@ -58,14 +60,15 @@ func run(ctx context.Context, args []string) error {
 	return errors.New("which command?\n" + strings.Join(all, "\n"))
 }
 
-// ports prints N even ports of 127.0.0.1 that are free, with those above them.
+// ports prints N even ports of 127.0.0.1 that are free, with those above them, for UDP and
+// TCP. They are below those that systems give to whoever asks for any.
 func ports(_ context.Context, f *flag.FlagSet, args []string) error {
 	f.Parse(args)
 	var n int
 	if _, err := fmt.Sscan(f.Arg(0), &n); err != nil {
 		return err
 	}
-	var held []net.PacketConn
+	var held []io.Closer
 	defer func() {
 		for _, c := range held {
 			c.Close()
@@ -75,27 +78,26 @@ func ports(_ context.Context, f *flag.FlagSet, args []string) error {
 		if tries > 10_000 {
 			return errors.New("no free ports on 127.0.0.1")
 		}
-		a, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			return err
+		port := 10_000 + 2*rand.IntN(5_500)
+		var pair []io.Closer
+		for p := port; p < port+2; p++ {
+			at := fmt.Sprintf("127.0.0.1:%d", p)
+			u, err := net.ListenPacket("udp", at)
+			if err != nil {
+				break
+			}
+			pair = append(pair, u)
+			t, err := net.Listen("tcp", at)
+			if err != nil {
+				break
+			}
+			pair = append(pair, t)
 		}
-		held = append(held, a)
-		port := a.LocalAddr().(*net.UDPAddr).Port
-		b, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		if err != nil {
-			continue
+		held = append(held, pair...) // until the end, so that none comes twice
+		if len(pair) == 4 {
+			fmt.Println(port)
+			n--
 		}
-		held = append(held, b)
-		if port%2 != 0 {
-			continue
-		}
-		t, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		t.Close()
-		fmt.Println(port)
-		n--
 	}
 	return nil
 }
