@@ -135,7 +135,8 @@ func (h *hub) refresh() error {
 		all = append(all, m)
 	}
 	h.mu.Unlock()
-	if next != nil && next.active != 0 && (old == nil || old.active != next.active) {
+	// Whoever opens a channel without a shared state has it rotated: see openRing.
+	if next != nil && next.active != 0 && (old == nil && h.s.state == nil || old != nil && old.active != next.active) {
 		h.s.counters.rotated.Add(1)
 		h.s.later(audit.Entry{Event: "rotate", Channel: h.id, Epoch: next.active})
 	}
