@@ -60,6 +60,7 @@ func (s *Server) patterns(all map[string]handler) http.Handler {
 func (s *Server) wrap(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Date", s.clock.Now().UTC().Format(http.TimeFormat)) // what the epochs' moments are by
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.Method != http.MethodGet {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // a test's recorder has none

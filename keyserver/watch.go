@@ -77,7 +77,7 @@ func (s *Server) take(conn net.Conn, header http.Header, m *member, sent uint64)
 	}()
 	header.Set("Transfer-Encoding", "chunked")
 	header.Set("Connection", "close")
-	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	header.Set("Date", s.clock.Now().UTC().Format(http.TimeFormat))
 	out := &eventWriter{s: s, deadline: conn.SetWriteDeadline}
 	out.write = func(b []byte) error {
 		_, err := conn.Write(append([]byte("HTTP/1.1 200 OK\r\n"), b...))

@@ -49,7 +49,7 @@ type Options struct {
 	// Ring is kept current: it gets the channel, and every rotation of it.
 	Ring *keyring.Ring
 	// Keep is called instead, with the channel's epochs whenever they change, in order,
-	// and the member's sender number. After an error it is called again with the next
+	// and the member's sender number. Moments are by this machine's clock, whatever the server's shows. After an error it is called again with the next
 	// change or connection. The secrets are wiped after it returns.
 	Keep func(ctx context.Context, k *api.Keys, sender uint16) error
 	// Issuer is the fingerprint of who keeps a blind channel, whose server cannot open
@@ -67,6 +67,8 @@ type Options struct {
 	Transport http.RoundTripper
 	// Logger gets what happens to the connection; nil for none.
 	Logger *slog.Logger
+	// Now is the wall clock, for tests; nil for the system's.
+	Now func() time.Time
 }
 
 // Refused is what a server answered instead.
@@ -115,6 +117,9 @@ func (o *Options) complete() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return nil
 }
@@ -193,7 +198,7 @@ func newWrapping() (*wrapping, error) {
 
 // call makes a request and reads the answer into out. The server's own words of refusal
 // are a *Refused.
-func call(ctx context.Context, c *http.Client, method, address, bearer string, in, out any) error {
+func call(ctx context.Context, c *http.Client, method, address, bearer string, in, out any, heard ...func(http.Header)) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var body io.Reader
@@ -217,6 +222,9 @@ func call(ctx context.Context, c *http.Client, method, address, bearer string, i
 		return fmt.Errorf("client: %w", err)
 	}
 	defer resp.Body.Close()
+	for _, f := range heard {
+		f(resp.Header)
+	}
 	if err := refusal(resp); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type Member struct {
 	seat   api.Membership // without keys
 	err    error
 	lost   time.Time         // since when there is no stream; zero: there is
+	ahead  time.Duration     // of this machine's clock before the server's; 0 if it is about right
 	used   [sha256.Size]byte // hash of the card that the membership is by
 }
 
@@ -198,7 +199,7 @@ func (m *Member) sit(ctx context.Context, bearer string) error {
 		req.Kem, req.PublicKey = m.key.kem, m.key.key.PublicKey().Bytes()
 	}
 	var seat api.Membership
-	if err := call(ctx, m.http, http.MethodPost, m.address("/members"), bearer, &req, &seat); err != nil {
+	if err := call(ctx, m.http, http.MethodPost, m.address("/members"), bearer, &req, &seat, m.compare); err != nil {
 		return err
 	}
 	keys := seat.Keys
@@ -211,6 +212,43 @@ func (m *Member) sit(ctx context.Context, bearer string) error {
 		_ = m.leave() // the seat is of no use; the server sees that in half a minute, too
 	}
 	return err
+}
+
+// rightClock is by how much two clocks may differ without a rotation losing a frame.
+const rightClock = 2 * time.Second
+
+// compare looks how this machine's clock stands to the server's.
+func (m *Member) compare(h http.Header) {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return
+	}
+	ahead := m.o.Now().Sub(date.Add(time.Second / 2)) // Date has whole seconds
+	if ahead.Abs() <= rightClock {
+		ahead = 0
+	}
+	m.mu.Lock()
+	before := m.ahead
+	m.ahead = ahead
+	m.mu.Unlock()
+	if (ahead - before).Abs() > rightClock {
+		m.o.Logger.Warn("client: this machine's clock and the server's differ; rotations go by the server's", "ahead", ahead.Round(time.Second))
+	}
+}
+
+// shift tells moments by this machine's clock. Where that is wrong the member would switch
+// minutes before or after everybody else.
+func (m *Member) shift(k *api.Keys) {
+	m.mu.Lock()
+	by := m.ahead.Milliseconds()
+	m.mu.Unlock()
+	for i := range k.Epochs {
+		for _, at := range []*int64{&k.Epochs[i].ActivateAt, &k.Epochs[i].Activated, &k.Epochs[i].Until} {
+			if *at != 0 {
+				*at += by
+			}
+		}
+	}
 }
 
 // leave tells the server.
@@ -230,6 +268,7 @@ func (m *Member) keep(ctx context.Context, k *api.Keys) error {
 			clear(k.Epochs[i].Secret)
 		}
 	}()
+	m.shift(k)
 	if k.Channel != m.o.Channel {
 		return fmt.Errorf("client: the server sends keys of another channel")
 	}
@@ -389,6 +428,7 @@ func (m *Member) stream(ctx context.Context, last *string) error {
 	if err := refusal(resp); err != nil {
 		return err
 	}
+	m.compare(resp.Header)
 	m.mu.Lock()
 	since := m.lost
 	m.lost = time.Time{}

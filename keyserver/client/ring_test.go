@@ -16,7 +16,7 @@ import (
 // memberRing is a member with a ring of their own.
 func (w *world) memberRing(o client.Options) (*client.Member, *keyring.Channel) {
 	w.t.Helper()
-	ring := must(keyring.Create(w.t.Context(), keyringtest.NewMemory(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}}))(w.t)
+	ring := must(keyring.Create(w.t.Context(), keyringtest.NewMemory(), keyring.Options{KEKs: []keyring.KEK{plainKEK{}}, Now: o.Now}))(w.t)
 	w.t.Cleanup(func() { ring.Close() })
 	o.Ring = ring
 	m := w.join(&kept{}, o)
@@ -172,4 +172,45 @@ func TestPutOutIsRefused(t *testing.T) {
 			t.Errorf("lost %v of another", lost)
 		}
 	})
+}
+
+// TestMemberClockWrong: a member whose clock is minutes off from the server's loses no frame
+// in a rotation, of others or their own.
+func TestMemberClockWrong(t *testing.T) {
+	for _, off := range []time.Duration{10 * time.Minute, -10 * time.Minute, 3 * time.Second} {
+		t.Run(off.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				must(w.ch.SetPolicy(t.Context(), keyring.Policy{}))(t)
+				w.start("one", shared)
+				wrong := func() time.Time { return time.Now().Round(0).Add(off) }
+				a, chA := w.memberRing(client.Options{Now: wrong})
+				b, chB := w.memberRing(client.Options{UID: "2"})
+				ctx := t.Context()
+				theirs := must(chA.Sender(ctx, a.Sender(), keyring.SenderOptions{}))(t)
+				ours := must(chB.Sender(ctx, b.Sender(), keyring.SenderOptions{}))(t)
+				atA := must(chA.Receiver(ctx, keyring.ReceiverOptions{}))(t)
+				atB := must(chB.Receiver(ctx, keyring.ReceiverOptions{}))(t)
+				defer func() {
+					theirs.Close()
+					ours.Close()
+					atA.Close()
+					atB.Close()
+					a.Close()
+					b.Close()
+				}()
+				for range 3 {
+					must(w.ch.PutOut(ctx))(t)
+					for range 20 {
+						if lost := call(t, 500*time.Millisecond, theirs, atB); lost[0] != 0 {
+							t.Fatalf("%d frames of the member are lost", lost[0])
+						}
+						if lost := call(t, 500*time.Millisecond, ours, atA); lost[0] != 0 {
+							t.Fatalf("the member loses %d frames", lost[0])
+						}
+					}
+				}
+			})
+		})
+	}
 }
