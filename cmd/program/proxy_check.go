@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -76,7 +79,7 @@ The exit status is 0 if a call will work in some mode and 1 if in none.`,
 				err = p.printCheck(report)
 			}
 			if err == nil && !report.Works() {
-				return &failure{err: fmt.Errorf("no mode works from here"), code: exitFailed, hints: []string{"chanseal proxy allowlist --help prints the list in the firewall's own language"}}
+				return &failure{err: fmt.Errorf("no mode works from here"), code: exitFailed, hints: []string{"chanseal proxy allowlist --help says how to print the list for the firewall's owner, or in the firewall's own language"}}
 			}
 			return err
 		},
@@ -104,22 +107,36 @@ func (p *program) printCheck(r *client.Report) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	host, _, _ := net.SplitHostPort(r.Server)
+	use := map[string]string{
+		"auto": "--cloud-proxy", "udp": "--cloud-proxy udp", "tcp": "--cloud-proxy tcp", "tls": "--cloud-proxy tcp, which takes TLS",
+		"socks5": "--cloud-proxy --proxy-type 0 --proxy-server " + net.JoinHostPort(host, strconv.Itoa(client.DefaultSOCKSPort)) + ", or any program that knows SOCKS5",
+	}
+	var b strings.Builder
 	if r.Works() {
-		fmt.Fprintf(p.stdout, "\nworks: %s\n", strings.Join(r.Modes, ", "))
-	} else {
-		fmt.Fprintln(p.stdout, "\nworks: no mode")
-	}
-	if len(r.Ask) == 0 {
-		_, err := fmt.Fprintln(p.stdout, "nothing to ask the firewall's owner for")
-		return err
-	}
-	fmt.Fprintln(p.stdout, "ask the firewall's owner:")
-	for _, a := range r.Ask {
-		if _, err := fmt.Fprintf(p.stdout, "  %s\n", printable(a)); err != nil {
-			return err
+		b.WriteString("\nworks:\n")
+		for _, m := range r.Modes {
+			fmt.Fprintf(&b, "  %-7s %s\n", m, use[m])
 		}
+	} else {
+		b.WriteString("\nworks: no mode\n")
 	}
-	return nil
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", printable(n))
+	}
+	switch {
+	case len(r.Ask) == 0:
+		b.WriteString("nothing to ask the firewall's owner for\n")
+	case r.Works():
+		b.WriteString("a call works; for the rest, ask the firewall's owner:\n")
+	default:
+		b.WriteString("ask the firewall's owner:\n")
+	}
+	for _, a := range r.Ask {
+		fmt.Fprintf(&b, "  %s\n", printable(a))
+	}
+	_, err := io.WriteString(p.stdout, b.String())
+	return err
 }
 
 func checkText(row *client.CheckedRow) string {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +98,42 @@ func TestCheckIntercepted(t *testing.T) {
 		if got := checkRow(t.Context(), row, &tls.Config{RootCAs: c.roots, ServerName: "localhost"}, 5*time.Second); got.Status != c.want {
 			t.Errorf("%+v, want %s", got, c.want)
 		}
+	}
+}
+
+// TestCheckNotes: what the lines tell together: a proxy that does not run, a machine that
+// does not answer, one that drains; and a certificate that may be the proxy's own.
+func TestCheckNotes(t *testing.T) {
+	l := newLab(t)
+	s := l.start(nil)
+	at := netip.MustParseAddrPort(at(s, "control"))
+	rows := []proxy.Row{{Protocol: "TCP", Destination: at.Addr(), Ports: []proxy.Ports{proxy.Port(at.Port())}, Purpose: "messages"}}
+	check := func(conf *tls.Config) *Report {
+		t.Helper()
+		r, err := Check(t.Context(), CheckConfig{Server: at.String(), TLS: conf, Rows: rows, Timeout: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	insecure := &tls.Config{InsecureSkipVerify: true}
+	if r := check(insecure); len(r.Notes) != 0 || len(r.Ask) != 0 {
+		t.Errorf("all is well: %q %q", r.Notes, r.Ask)
+	}
+	if r := check(&tls.Config{RootCAs: x509.NewCertPool()}); len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "--ca FILE") {
+		t.Errorf("not trusted: %q", r.Notes)
+	}
+	go s.Drain(t.Context())
+	l.eventually(s.Draining)
+	if r := check(insecure); len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "takes nobody new") || r.Rows[0].Status != Reachable || len(r.Ask) != 0 {
+		t.Errorf("draining: %q %+v", r.Notes, r.Rows)
+	}
+	s.Close()
+	if r := check(insecure); len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "is refused, not lost") || len(r.Ask) != 1 {
+		t.Errorf("not running: %q", r.Notes)
+	}
+	r := &Report{Rows: []CheckedRow{{Row: rows[0], Status: Blocked, Detail: detailNoAnswer}}}
+	if r.conclude(); len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "nothing answers at all") {
+		t.Errorf("no answer: %q", r.Notes)
 	}
 }
