@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,7 +16,8 @@ import (
 )
 
 // TestChromium: a call between two peers in a browser that may use relay candidates only
-// (iceTransportPolicy "relay"), with data and video, over UDP and over TCP.
+// (iceTransportPolicy "relay"), with data and video, over UDP, TCP and TLS, whose certificate
+// the browser checks: without the pin there is no call.
 func TestChromium(t *testing.T) {
 	bin, err := exec.LookPath("chromium")
 	if err != nil {
@@ -22,9 +26,15 @@ func TestChromium(t *testing.T) {
 	l := newLab(t, nil)
 	user, password := l.credentials(1, 0)
 	var servers []ICEServer
-	for _, over := range []string{"udp", "tcp"} {
-		servers = append(servers, ICEServer{URLs: []string{fmt.Sprintf("turn:%s?transport=%s", l.at("edge", over), over)}, Username: user, Credential: password})
+	for _, url := range []string{fmt.Sprintf("turn:%s?transport=udp", l.at("edge", "udp")), fmt.Sprintf("turn:%s?transport=tcp", l.at("edge", "tcp")),
+		fmt.Sprintf("turns:%s?transport=tcp", l.at("tls", "tcp"))} {
+		servers = append(servers, ICEServer{URLs: []string{url}, Username: user, Credential: password})
 	}
+	cert, err := x509.ParseCertificate(l.certs.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 	type result struct {
 		Error string
 		Log   []string
@@ -55,6 +65,7 @@ func TestChromium(t *testing.T) {
 	home := t.TempDir()
 	browser := exec.CommandContext(t.Context(), bin, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--allow-loopback-in-peer-connection",
+		"--ignore-certificate-errors-spki-list="+base64.StdEncoding.EncodeToString(pin[:]),
 		"--user-data-dir="+home, "--remote-debugging-port=0", page.URL)
 	browser.Env = append(os.Environ(), "HOME="+home)
 	if err := browser.Start(); err != nil {
@@ -73,7 +84,7 @@ func TestChromium(t *testing.T) {
 		if r.Error != "" || len(r.Calls) != len(servers) {
 			t.Fatalf("%d calls: %s %q", len(r.Calls), r.Error, r.Log)
 		}
-		for i, want := range []string{"udp", "tcp"} {
+		for i, want := range []string{"udp", "tcp", "tls"} {
 			c := r.Calls[i]
 			t.Logf("%+v", c)
 			if !c.Same || c.Frames < 10 || c.Pair != "relay relay" || c.Protocol != want || !slices.Equal(c.Types, []string{"relay"}) {
@@ -83,7 +94,7 @@ func TestChromium(t *testing.T) {
 	}
 	l.reg.mu.Lock()
 	defer l.reg.mu.Unlock()
-	if l.reg.startedBy[overUDP] < 2 || l.reg.startedBy[overTCP] < 2 {
+	if l.reg.startedBy[overUDP] < 2 || l.reg.startedBy[overTCP] < 2 || l.reg.startedBy[overTLS] < 2 {
 		t.Errorf("sessions: %v", l.reg.startedBy)
 	}
 }

@@ -52,7 +52,8 @@ func (l *lab) rawTURNOver(over, user, password string) *rawTURN {
 	if err != nil {
 		l.Fatal(err)
 	}
-	l.Cleanup(func() { c.Close() })
+	socket := c // without what is wrapped round it
+	l.Cleanup(func() { socket.Close() })
 	if over != overUDP {
 		c = messages{c, Framed(c)}
 	}

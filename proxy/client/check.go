@@ -236,7 +236,9 @@ func (r *Report) note() {
 	all := func(f func(*CheckedRow) bool) bool {
 		return !slices.ContainsFunc(r.Rows, func(row CheckedRow) bool { return !f(&row) })
 	}
-	some := func(f func(*CheckedRow) bool) bool { return slices.ContainsFunc(r.Rows, func(row CheckedRow) bool { return f(&row) }) }
+	some := func(f func(*CheckedRow) bool) bool {
+		return slices.ContainsFunc(r.Rows, func(row CheckedRow) bool { return f(&row) })
+	}
 	blocked := all(func(row *CheckedRow) bool { return row.Status == Blocked })
 	switch {
 	case blocked && all(func(row *CheckedRow) bool { return row.Protocol == "UDP" || row.Detail == detailRefused }):

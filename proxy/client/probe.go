@@ -343,4 +343,3 @@ func nameOf(c *x509.Certificate) string {
 	}
 	return c.Issuer.String()
 }
-
