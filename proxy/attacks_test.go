@@ -12,7 +12,7 @@ import (
 
 // TestAmplification: nobody who shows no credentials makes the proxy send much more than
 // he sent, to whatever address: errors name realm and nonce and little else. What is no
-// request gets no answer at all.
+// request, and what is about an allocation that is not there, gets no answer at all.
 func TestAmplification(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil)
@@ -29,6 +29,10 @@ func TestAmplification(t *testing.T) {
 				req := &stun.Message{Type: stun.NewType(m, class)}
 				rand.Read(req.TransactionID[:])
 				req.WriteHeader()
+				if m == stun.MethodAllocate {
+					c.Write(req.Raw) // says nothing of what it wants: no answer
+					req.Add(stun.AttrRequestedTransport, []byte{17, 0, 0, 0})
+				}
 				c.Write(req.Raw)
 				if service == "socks" { // says nothing, whatever comes
 					continue
@@ -46,10 +50,10 @@ func TestAmplification(t *testing.T) {
 					}
 					answered += n
 				}
-				if class != stun.ClassRequest && answered != 0 {
+				if first := m == stun.MethodBinding || m == stun.MethodAllocate; (class != stun.ClassRequest || !first) && answered != 0 {
 					t.Errorf("%s: %s is answered", service, req.Type)
 				}
-				if answered > 8*len(req.Raw) {
+				if answered > 3*len(req.Raw) {
 					t.Errorf("%s: %s of %d bytes is answered by %d", service, req.Type, len(req.Raw), answered)
 				}
 			}
@@ -139,4 +143,78 @@ func (l *lab) socksHello(t *testing.T, user, password string) net.Conn {
 		t.Fatalf("login: %v %v", b, err)
 	}
 	return c
+}
+
+// TestFairness: a client over TCP or TLS that reads nothing, while its peer floods it, costs
+// the proxy a bounded queue, and neither others nor its own session their life.
+func TestFairness(t *testing.T) {
+	t.Parallel()
+	for _, over := range []string{overTCP, overTLS} {
+		t.Run(over, func(t *testing.T) {
+			l := newLab(t, nil)
+			user, password := l.credentials(1, 0)
+			slow := l.rawTURNOver(over, user, password)
+			relayed, _, code := slow.allocate(t)
+			if code != 0 {
+				t.Fatal(code)
+			}
+			if _, code := slow.do(t, stun.MethodCreatePermission, peerOf(netip.AddrPortFrom(loopback, 9))); code != 0 {
+				t.Fatal(code)
+			}
+			peer, err := net.Dial("udp", relayed.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer peer.Close()
+			var victim *session
+			l.reg.mu.Lock()
+			for _, s := range l.reg.sessions {
+				victim = s
+			}
+			l.reg.mu.Unlock()
+			others := map[string]net.PacketConn{}
+			for _, x := range transports[:3] {
+				if others[x], err = l.turnClient(x, user, password).Allocate(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			packet := make([]byte, 1200)
+			for victim.traffic.dropped.Load() < 1000 { // by far more than its queue and the system's buffers
+				for range 100 {
+					peer.Write(packet)
+				}
+				for x, c := range others {
+					if err := exchange(c, l.echo, "not the same client"); err != nil {
+						t.Fatalf("%s: %v", x, err)
+					}
+				}
+			}
+			door := l.stream(over)
+			door.mu.Lock()
+			n, room := len(door.out), cap(door.out)
+			door.mu.Unlock()
+			if n > maxQueued || room > 4*maxQueued {
+				t.Errorf("%d bytes wait, room for %d", n, room)
+			}
+			if victim.reason.Load() != nil {
+				t.Error("the session of the slow one is over")
+			}
+		})
+	}
+}
+
+// stream is that of the first session over a transport.
+func (l *lab) stream(over string) *stream {
+	l.Helper()
+	var first *relay
+	l.relays.Range(func(_, v any) bool {
+		if r := v.(*relay); r.sess.over == over && (first == nil || r.sess.id < first.sess.id) {
+			first = r
+		}
+		return true
+	})
+	if first == nil {
+		l.Fatal("no session over " + over)
+	}
+	return first.client.Load().stream
 }

@@ -140,11 +140,18 @@ func (f *front) take(b []byte, from netip.AddrPort, now int64) bool {
 		f.srv.stray.Add(1)
 		return true
 	}
-	if f.lookup(from) == nil && !f.guard.admit(from.Addr(), now) {
+	if f.lookup(from) == nil && (!isFirst(t, b) || !f.guard.admit(from.Addr(), now)) {
 		f.srv.stray.Add(1)
 		return true
 	}
 	return false
+}
+
+// isFirst reports whether a request may be a client's first. All others are about an
+// allocation that is not there: to answer them would help those only who have somebody
+// else's address in their packets.
+func isFirst(t uint16, b []byte) bool {
+	return t == typeBinding || t == typeAllocate && len(b) >= minAllocate
 }
 
 // WriteTo sends an answer of the protocol.

@@ -133,12 +133,14 @@ func TestCardEnds(t *testing.T) {
 			case "certificate":
 				r.Certificate = g.Certificate
 			}
-			c, err := l.turnClient(overUDP, d.Username, d.Credential).Allocate()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := exchange(c, l.echo, "before"); err != nil {
-				t.Fatal(err)
+			for _, over := range transports[:3] {
+				c, err := l.turnClient(over, d.Username, d.Credential).Allocate()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := exchange(c, l.echo, "before"); err != nil {
+					t.Fatal(err)
+				}
 			}
 			other := r // of something else: nothing happens
 			if other.Channel != "" {
@@ -159,13 +161,15 @@ func TestCardEnds(t *testing.T) {
 				t.Fatalf("revoking something else ended %d sessions: %v", n, err)
 			}
 			r.Until = time.Now().Add(time.Hour)
-			if n, err := l.Revoke(r); n != 1 || err != nil {
+			if n, err := l.Revoke(r); n != 3 || err != nil {
 				t.Fatalf("revoking ended %d sessions: %v", n, err)
 			}
-			l.eventually("the session is over", func() bool { return l.Sessions() == 0 })
-			if a, err := l.turnClient(overUDP, d.Username, d.Credential).Allocate(); err == nil {
-				a.Close()
-				t.Error("allocated with what is revoked")
+			l.eventually("the sessions are over", func() bool { return l.Sessions() == 0 })
+			for _, over := range transports[:3] {
+				if a, err := l.turnClient(over, d.Username, d.Credential).Allocate(); err == nil {
+					a.Close()
+					t.Errorf("%s: allocated with what is revoked", over)
+				}
 			}
 			if _, status, refused := l.discover(card, channelkeyUID(uid)); status != 403 || refused.Code != "revoked" {
 				t.Errorf("discovery: %d %+v", status, refused)

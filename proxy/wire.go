@@ -15,6 +15,7 @@ const (
 	typeData         = 0x0017 // Data indication
 	typeChannelBind  = 0x0009
 	typeBinding      = 0x0001
+	typeAllocate     = 0x0003
 	typeBound        = 0x0101 // Binding success response
 	attrMapped       = 0x0020 // XOR-MAPPED-ADDRESS
 	attrData         = 0x0013
@@ -25,6 +26,9 @@ const (
 	// maxChannel is RFC 5766's: RFC 8656 narrowed it to 0x4FFF, but older clients use
 	// all of it, and the two bits tell them from all else just as well.
 	maxChannel = 0x7FFF
+
+	// minAllocate is the shortest Allocate request: it has REQUESTED-TRANSPORT.
+	minAllocate = stunHeaderLen + 8
 
 	// maxControl is the longest STUN message without payload that is taken.
 	maxControl = 1500
