@@ -15,6 +15,7 @@ import (
 // rawTURN is a client that says what pion's does not.
 type rawTURN struct {
 	net.Conn
+	socket             net.Conn
 	user, realm, nonce string
 	key                stun.MessageIntegrity
 	next               [12]byte // transaction of a request with an IPv6 peer
@@ -39,6 +40,15 @@ func (m messages) Read(p []byte) (int, error) {
 
 func (l *lab) rawTURNOver(over, user, password string) *rawTURN {
 	l.Helper()
+	c := l.newRawTURN(over, user, password)
+	socket := c.socket // without what is wrapped round it
+	l.Cleanup(func() { socket.Close() })
+	return c
+}
+
+// newRawTURN makes one that has to be closed.
+func (l *lab) newRawTURN(over, user, password string) *rawTURN {
+	l.Helper()
 	var c net.Conn
 	var err error
 	switch over {
@@ -52,12 +62,11 @@ func (l *lab) rawTURNOver(over, user, password string) *rawTURN {
 	if err != nil {
 		l.Fatal(err)
 	}
-	socket := c // without what is wrapped round it
-	l.Cleanup(func() { socket.Close() })
+	socket := c
 	if over != overUDP {
 		c = messages{c, Framed(c)}
 	}
-	return &rawTURN{Conn: c, user: user, realm: defaultRealm, key: stun.NewLongTermIntegrity(user, defaultRealm, password)}
+	return &rawTURN{Conn: c, socket: socket, user: user, realm: defaultRealm, key: stun.NewLongTermIntegrity(user, defaultRealm, password)}
 }
 
 // do sends a request and returns the answer, and the code of an error.

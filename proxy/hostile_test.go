@@ -149,7 +149,7 @@ func TestHostile(t *testing.T) {
 		attackers.Go(func() {
 			m := malformer{rand.New(rand.NewPCG(run+uint64(i), 3))}
 			for i := 0; more(i, 10); i++ {
-				c := l.rawTURNOver(over, user, password)
+				c := l.newRawTURN(over, user, password)
 				if _, code := c.try(stun.MethodAllocate, stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{17, 0, 0, 0}}); code != 0 && code != -1 && code != 437 { // 437: the port of one before
 					t.Errorf("allocate: %d", code)
 				}
