@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"crypto/rand"
+	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -143,6 +145,53 @@ func (l *lab) socksHello(t *testing.T, user, password string) net.Conn {
 		t.Fatalf("login: %v %v", b, err)
 	}
 	return c
+}
+
+// TestConnections: connections of every kind count against the bound on them, as long as
+// they last, and no longer.
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(c *Config) { c.MaxConnections = 4 })
+	open := map[string]func() (net.Conn, error){
+		"HTTP/2": func() (net.Conn, error) { return l.dialTLS("control", "h2") }, "HTTP/1.1": func() (net.Conn, error) { return l.dialTLS("control", "http/1.1") },
+		"TURN over TLS": func() (net.Conn, error) { return l.dialTLS("tls", alpnTURN) },
+		"TURN over TCP": func() (net.Conn, error) { return net.Dial("tcp", l.at("edge", "tcp").String()) },
+		"SOCKS5":        func() (net.Conn, error) { return net.Dial("tcp", l.at("socks", "tcp").String()) },
+	}
+	for name, connect := range open {
+		var list []net.Conn
+		for range 4 {
+			c, err := connect()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if name == "HTTP/1.1" {
+				c.Write([]byte("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
+			}
+			list = append(list, c)
+		}
+		l.eventually(name+": all count", func() bool { return len(l.conns) == 4 })
+		if c, err := connect(); err == nil { // over TCP it is closed at once, over TLS there is no handshake
+			c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if _, err := c.Read(make([]byte, 1)); err == nil || isTimeoutError(err) {
+				t.Errorf("%s: a connection over the bound is served: %v", name, err)
+			}
+			c.Close()
+		}
+		for _, c := range list {
+			c.Close()
+		}
+		l.eventually(name+": none is left", func() bool { return len(l.conns) == 0 })
+	}
+}
+
+func isTimeoutError(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+func (l *lab) dialTLS(service, alpn string) (net.Conn, error) {
+	return tls.Dial("tcp", l.at(service, "tcp").String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}})
 }
 
 // TestFairness: a client over TCP or TLS that reads nothing, while its peer floods it, costs
