@@ -56,6 +56,8 @@ type track struct {
 var known = map[string]track{
 	"A_OPUS":           {mime: "audio/opus", fmtp: "minptime=10;useinbandfec=1", clock: 48000, channels: 2, each: 20 * time.Millisecond},
 	"V_VP8":            {mime: "video/VP8", clock: 90000, each: 40 * time.Millisecond},
+	"V_VP9":            {mime: "video/VP9", fmtp: "profile-id=0", clock: 90000, each: 40 * time.Millisecond},
+	"V_AV1":            {mime: "video/AV1", clock: 90000, each: 40 * time.Millisecond},
 	"V_MPEG4/ISO/AVC":  {mime: "video/H264", fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", clock: 90000, each: 40 * time.Millisecond},
 	"V_MPEGH/ISO/HEVC": {mime: "video/H265", clock: 90000, each: 40 * time.Millisecond},
 }
@@ -80,7 +82,7 @@ func readTracks(path string) ([]*track, error) {
 		}
 	}
 	if r.Info().Format != media.FormatMatroska || len(all) == 0 {
-		return nil, errors.New("a Matroska or WebM file with Opus, VP8, H.264 or H.265 is needed")
+		return nil, errors.New("a Matroska or WebM file with Opus, VP8, VP9, AV1, H.264 or H.265 is needed")
 	}
 	var item media.Item
 	for {

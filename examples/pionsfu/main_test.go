@@ -16,6 +16,7 @@ func TestCall(t *testing.T) {
 	}{
 		{"frames of VP8 and Opus", "vp8-opus.webm", false},
 		{"frames of H.264 and Opus", "h264-opus.mkv", false},
+		{"frames of AV1 and Opus", "av1-opus.mkv", false},
 		{"packets of VP8 and Opus", "vp8-opus.webm", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
