@@ -88,15 +88,15 @@ func connect(t *testing.T, a, b *webrtc.PeerConnection) {
 }
 
 // switching is an SFU that passes one encoding of several on, as SFUs do: with one SSRC,
-// and with sequence numbers and times that go on where the encoding changes.
+// and with sequence numbers that go on where the encoding changes.
 type switching struct {
-	mu      sync.Mutex
-	out     *webrtc.TrackLocalStaticRTP
-	want    string // the encoding that is to be passed on
-	now     string // the one that is
-	next    uint16
-	seq, ts uint32 // what is added to those of now
-	seen    func(payload []byte)
+	mu   sync.Mutex
+	out  *webrtc.TrackLocalStaticRTP
+	want string // the encoding that is to be passed on
+	now  string // the one that is
+	next uint16
+	seq  uint32 // what is added to those of now
+	seen func(payload []byte)
 }
 
 func (s *switching) pass(rid string, pkt *rtp.Packet) {
