@@ -179,10 +179,11 @@ func TestTenCalls(t *testing.T) {
 
 func lossyCall(ctx context.Context, w *onecall.World, channel string, uid uint32) (r onecall.Result, err error) {
 	c, err := w.NewCall(ctx, channel, uid, uid+1)
-	defer c.Close()
 	if err != nil {
+		c.Close()
 		return r, err
 	}
+	defer c.Close()
 	card, err := w.Card(w.Desk, channelkey.V007, channel, uid, 0, 0)
 	if err != nil {
 		return r, err
