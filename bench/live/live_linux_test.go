@@ -215,11 +215,12 @@ func start(b *testing.B, what string, listen, to netip.AddrPort) (pid int) {
 	}
 	ended := make(chan struct{})
 	ready := make(chan struct{})
+	var once sync.Once
 	go func() {
 		for s := bufio.NewScanner(errs); s.Scan(); {
 			log.WriteString(s.Text() + "\n")
 			if strings.Contains(s.Text(), "running") {
-				close(ready)
+				once.Do(func() { close(ready) })
 			}
 		}
 		c.Wait()
