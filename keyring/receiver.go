@@ -62,6 +62,7 @@ type Receiver struct {
 	mu     sync.Mutex // one unseen KID at a time, so that no frame of it opens twice
 	serial uint64     // of the last KID that entered the table
 	limit  limiter
+	friend limiter                 // of OpenFamiliar
 	gone   map[cipher.KeyID]uint64 // evicted KIDs, with their epochs
 }
 
@@ -88,7 +89,7 @@ func (c *Channel) Receiver(ctx context.Context, o ReceiverOptions) (*Receiver, e
 	}
 	r := &Receiver{
 		f: f, archive: o.Archive, from: slices.Clone(o.From), suites: slices.Clone(o.Suites), window: o.Window,
-		limit: newLimiter(unseen), gone: map[cipher.KeyID]uint64{},
+		limit: newLimiter(unseen), friend: newLimiter(unseen), gone: map[cipher.KeyID]uint64{},
 	}
 	if o.Checkpoint != nil {
 		if err := r.restore(o.Checkpoint); err != nil {
@@ -125,6 +126,18 @@ func (r *Receiver) Open(dst, sealed, aad []byte) ([]byte, error) {
 // cipher.ErrUnknownKey as well, ErrArchived, ErrBarred, ErrForgotten, ErrLimited,
 // ErrTableFull and ErrEvicted. dst then comes back as it was.
 func (r *Receiver) OpenFrom(dst, sealed, aad []byte) ([]byte, Origin, error) {
+	return r.openFrom(dst, sealed, aad, &r.limit)
+}
+
+// OpenFamiliar is Open for frames that come from where others authenticated before. For
+// them [MaxUnseen] counts apart: whoever floods a Receiver from elsewhere with frames of
+// keys that nobody has does not keep those from opening whose key is new.
+func (r *Receiver) OpenFamiliar(dst, sealed, aad []byte) ([]byte, error) {
+	out, _, err := r.openFrom(dst, sealed, aad, &r.friend)
+	return out, err
+}
+
+func (r *Receiver) openFrom(dst, sealed, aad []byte, limit *limiter) ([]byte, Origin, error) {
 	h, _, err := cipher.ParseHeader(sealed)
 	if err != nil {
 		return dst, Origin{}, err
@@ -145,7 +158,7 @@ func (r *Receiver) OpenFrom(dst, sealed, aad []byte) ([]byte, Origin, error) {
 	if out, o, done, err := r.openShort(dst, sealed, aad, h.KID); done {
 		return out, o, err
 	}
-	return r.openUnseen(dst, sealed, aad, h.KID)
+	return r.openUnseen(dst, sealed, aad, h.KID, limit)
 }
 
 // OpenInPlace opens sealed where it lies, like [cipher.OpenKey.OpenInPlace], and
@@ -170,7 +183,7 @@ func (r *Receiver) OpenInPlace(sealed, aad []byte) ([]byte, Origin, error) {
 	// Several keys may have to be tried, and each would destroy the frame.
 	out, origin, done, err := r.openShort(nil, sealed, aad, h.KID)
 	if !done {
-		out, origin, err = r.openUnseen(nil, sealed, aad, h.KID)
+		out, origin, err = r.openUnseen(nil, sealed, aad, h.KID, &r.limit)
 	}
 	if err != nil {
 		clear(sealed)
@@ -199,7 +212,7 @@ func (r *Receiver) Condition() cipher.Condition {
 
 // openUnseen opens the first frame of a KID. The key is derived into scratch and
 // enters the table only when the frame authenticated.
-func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte, Origin, error) {
+func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID, limit *limiter) ([]byte, Origin, error) {
 	origin := ParseKID(kid)
 	if len(r.from) > 0 && !slices.Contains(r.from, origin.Sender) {
 		return dst, Origin{}, cipher.ErrUnknownKey
@@ -220,7 +233,7 @@ func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte
 		return dst, Origin{}, ErrEvicted
 	}
 	now := r.f.ch.ring.now()
-	if !r.limit.allow(now, 1) {
+	if !limit.allow(now, 1) {
 		return dst, Origin{}, ErrLimited
 	}
 	found, why := r.candidates(uint8(origin.Epoch), now)
@@ -250,7 +263,7 @@ func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte
 			err = ErrBarred
 			continue
 		}
-		out, done, openErr := r.try(dst, sealed, aad, origin, &found[i], now)
+		out, done, openErr := r.try(dst, sealed, aad, origin, &found[i], now, limit)
 		if done {
 			if openErr != nil {
 				return dst, Origin{}, openErr
@@ -266,7 +279,7 @@ func (r *Receiver) openUnseen(dst, sealed, aad []byte, kid cipher.KeyID) ([]byte
 
 // try opens a frame with the keys that one epoch may have for it. done says that
 // err, nil or not, is the answer; otherwise the next epoch is to be tried.
-func (r *Receiver) try(dst, sealed, aad []byte, o Origin, c *candidate, now time.Time) (out []byte, done bool, err error) {
+func (r *Receiver) try(dst, sealed, aad []byte, o Origin, c *candidate, now time.Time, limit *limiter) (out []byte, done bool, err error) {
 	own, ownErr := r.f.ch.ring.suite(c.suite)
 	if ownErr != nil {
 		err = ErrNoSuite
@@ -279,7 +292,7 @@ func (r *Receiver) try(dst, sealed, aad []byte, o Origin, c *candidate, now time
 		if suite == nil || i >= 0 && suite == own {
 			continue
 		}
-		if !r.limit.allow(now, 1) {
+		if !limit.allow(now, 1) {
 			return dst, true, ErrLimited
 		}
 		base, baseErr := baseKey(suite, c.secret, r.f.ch.name, o)
@@ -293,7 +306,7 @@ func (r *Receiver) try(dst, sealed, aad []byte, o Origin, c *candidate, now time
 		}
 		out, openErr := key.Open(dst, sealed, aad)
 		if openErr != nil {
-			r.limit.fail(now)
+			limit.fail(now)
 			key.Retire()
 			continue
 		}

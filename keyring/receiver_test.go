@@ -29,7 +29,7 @@ func forge(epoch, instance uint64) []byte {
 func TestUnseenLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, ch := stage(t, keyring.ChannelOptions{})
-		known, late := sender(t, ch), sender(t, ch)
+		known, late, familiar := sender(t, ch), sender(t, ch), sender(t, ch)
 		r := receiver(t, ch, keyring.ReceiverOptions{})
 		opens(t, r, seal(t, known, "first"), "first")
 		for second := range uint64(3) {
@@ -49,6 +49,17 @@ func TestUnseenLimit(t *testing.T) {
 			}
 			opens(t, r, seal(t, known, "known"), "known")
 			refuses(t, r, seal(t, late, "unseen"), keyring.ErrLimited, cipher.ErrUnknownKey)
+			if second == 2 { // frames from where others came count apart, and as strictly
+				out, err := r.OpenFamiliar(nil, seal(t, familiar, "new"), nil)
+				if err != nil || string(out) != "new" {
+					t.Errorf("%q, %v", out, err)
+				}
+				for i := range uint64(keyring.MaxUnseen + 1) {
+					if _, err := r.OpenFamiliar(nil, forge(1, 9000+i), nil); errors.Is(err, keyring.ErrLimited) != (i == keyring.MaxUnseen) {
+						t.Errorf("familiar frame %d: %v", i, err)
+					}
+				}
+			}
 			time.Sleep(time.Second)
 		}
 		opens(t, r, seal(t, late, "unseen"), "unseen")

@@ -59,10 +59,13 @@ type Gateway struct {
 	o GatewayOptions
 	m Mapper
 
-	mu    sync.Mutex // the Mapper
-	armed bool       // a sweep is due
-	held  int64      // as Stats.Held counts it
-	late  Packets    // of sweeps
+	mu    sync.Mutex                  // the Mapper
+	armed bool                        // a sweep is due
+	held  int64                       // as Stats.Held counts it
+	late  Packets                     // of sweeps
+	open  *Opening                    // the Mapper, if it is one
+	known map[netip.AddrPort]struct{} // where something came from that authenticated
+	last  netip.AddrPort              // of them
 
 	in, out               *link
 	controlIn, controlOut *link
@@ -98,6 +101,7 @@ func NewGateway(o GatewayOptions, mapper func(refused func(*Unit, error), droppe
 		return nil, err
 	}
 	g.m = m
+	g.open, _ = m.(*Opening)
 	if o.Exchange != nil {
 		o.Exchange.add(o.To, g.backward(g.in, &g.peer))
 		if g.controlIn != nil {
@@ -175,7 +179,7 @@ func (g *Gateway) media(b *batch) {
 	if !g.answer(b) {
 		return
 	}
-	good, reports := -1, -1 // messages of which something went on
+	at, good, reports := -1, -1, -1 // messages: this one, and those of which something went on
 	out := &b.out
 	out.Reset()
 	var packets, bytes uint64
@@ -193,12 +197,19 @@ func (g *Gateway) media(b *batch) {
 		}
 		packets++
 		bytes += uint64(len(pkt))
+		if at != b.at && g.open != nil {
+			at = b.at
+			g.open.rx.known = g.knows(b.source(at))
+		}
 		before := out.Len()
 		if err := g.m.Push(pkt, now, out); err != nil {
 			g.refused(nil, err)
 		}
-		if out.Len() > before {
+		if out.Len() > before && good != b.at {
 			good = b.at
+			if g.open != nil && !g.open.rx.known {
+				g.meet(b.source(good))
+			}
 		}
 		if out.Len() >= flushAt {
 			g.flush(out)
@@ -216,6 +227,33 @@ func (g *Gateway) media(b *batch) {
 	g.o.Stats.PacketsIn.Add(packets)
 	g.o.Stats.BytesIn.Add(bytes)
 	g.o.Stats.Delay.add(time.Since(now), packets)
+}
+
+// knownAtMost is how many sources a gateway knows that something authenticated from.
+const knownAtMost = 256
+
+func (g *Gateway) knows(from netip.AddrPort) bool {
+	if from == g.last {
+		return true
+	}
+	_, ok := g.known[from]
+	if ok {
+		g.last = from
+	}
+	return ok
+}
+
+// meet remembers a source; mu is held.
+func (g *Gateway) meet(from netip.AddrPort) {
+	if g.known == nil {
+		g.known = map[netip.AddrPort]struct{}{}
+	}
+	if len(g.known) >= knownAtMost {
+		clear(g.known)
+		g.last = netip.AddrPort{}
+	}
+	g.known[from] = struct{}{}
+	g.open.rx.known = true
 }
 
 func (g *Gateway) flush(out *Packets) {

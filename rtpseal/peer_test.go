@@ -80,3 +80,65 @@ func strangers(t *testing.T, own, fast bool) {
 		t.Errorf("own %v, fast %v: the stranger got %x", own, fast, buf[:n])
 	}
 }
+
+// newcomers opens streams below 10 of whoever sends them, and others only if they come
+// from where something authenticated before.
+type newcomers struct{ rtpseal.StreamOpener }
+
+func (n newcomers) OpenStream(ssrc uint32, dst, sealed []byte) ([]byte, error) {
+	if ssrc >= 10 {
+		return dst, cipher.ErrUnknownKey
+	}
+	return n.StreamOpener.OpenStream(ssrc, dst, sealed)
+}
+
+func (n newcomers) OpenFamiliar(ssrc uint32, dst, sealed []byte) ([]byte, error) {
+	return n.StreamOpener.OpenStream(ssrc, dst, sealed)
+}
+
+// TestFamiliar: a Gateway tells its opener which packets come from where others
+// authenticated, and gives those room to wait that a flood from elsewhere does not get.
+func TestFamiliar(t *testing.T) {
+	seal, open := pair(t, cipher.AES128GCM())
+	s := sealing(t, seal, 1200)
+	in, out, end := socket(t, "127.0.0.1:0"), socket(t, "127.0.0.1:0"), socket(t, "127.0.0.1:0")
+	stats := new(rtpseal.Stats)
+	gateway(t, rtpseal.GatewayOptions{In: in, Out: out, To: local(end), Stats: stats}, func(r func(*rtpseal.Unit, error), _ func(rtpseal.Drop)) (rtpseal.Mapper, error) {
+		return rtpseal.NewOpening(rtpseal.OpeningOptions{Opener: newcomers{rtpseal.Shared(open)}, Limits: rtpseal.Limits{Age: rtpseal.MaxAge, Held: 20}, Refused: r})
+	})
+	buf := make([]byte, 4096)
+	var sealed rtpseal.Packets
+	send := func(from *net.UDPConn, ssrc, ts uint32, opens bool) {
+		t.Helper()
+		pkt := plain(ssrc, ts, uint16(ts), true, nil, []byte("from somewhere"))
+		sealed.Reset()
+		if err := s.Push(pkt, &sealed); err != nil {
+			t.Fatal(err)
+		}
+		from.WriteToUDPAddrPort(sealed.At(0), local(in))
+		if !opens {
+			return
+		}
+		end.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, _, err := end.ReadFromUDPAddrPort(buf); err != nil || !bytes.Equal(buf[:n], pkt) {
+			t.Fatalf("stream %d: %v, %x, want %x", ssrc, err, buf[:n], pkt)
+		}
+	}
+	one, two, stranger := socket(t, "127.0.0.1:0"), socket(t, "127.0.0.1:0"), socket(t, "127.0.0.1:0")
+	send(one, 1, 1, true)
+	send(two, 2, 2, true)
+	report := []byte{0x80, 201, 0, 1, 0, 0, 0, 9} // proves nothing
+	stranger.WriteToUDPAddrPort(report, local(in))
+	end.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, _, err := end.ReadFromUDPAddrPort(buf); err != nil || !bytes.Equal(buf[:n], report) {
+		t.Fatalf("%v, %x", err, buf[:n])
+	}
+	for i := range uint32(30) {
+		send(stranger, 20, 100+i, false)
+	}
+	send(one, 11, 3, true)
+	send(two, 12, 4, true)
+	if n := stats.Refused[rtpseal.UnknownKID].Load(); n != 20 {
+		t.Errorf("%d packets of the stranger were refused, want 20: only 10 wait", n)
+	}
+}

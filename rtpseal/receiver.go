@@ -14,6 +14,14 @@ type StreamOpener interface {
 	OpenStream(ssrc uint32, dst, sealed []byte) ([]byte, error)
 }
 
+// FamiliarOpener is a StreamOpener that can tell units of sources from which others
+// authenticated, so that a flood of forged ones from elsewhere costs those nothing;
+// [Shared] makes one of a keyring.Receiver.
+type FamiliarOpener interface {
+	StreamOpener
+	OpenFamiliar(ssrc uint32, dst, sealed []byte) ([]byte, error)
+}
+
 // StreamSealer seals the units of a stream.
 type StreamSealer interface {
 	SealStream(ssrc uint32, dst, unit []byte) ([]byte, error)
@@ -21,7 +29,25 @@ type StreamSealer interface {
 }
 
 // Shared has all streams use the same keys, whatever their SSRC.
-func Shared(o cipher.Opener) StreamOpener { return shared{o} }
+func Shared(o cipher.Opener) StreamOpener {
+	if f, ok := o.(familiarOpener); ok {
+		return sharedFamiliar{shared{o}, f}
+	}
+	return shared{o}
+}
+
+type familiarOpener interface {
+	OpenFamiliar(dst, sealed, aad []byte) ([]byte, error)
+}
+
+type sharedFamiliar struct {
+	shared
+	f familiarOpener
+}
+
+func (s sharedFamiliar) OpenFamiliar(_ uint32, dst, sealed []byte) ([]byte, error) {
+	return s.f.OpenFamiliar(dst, sealed, nil)
+}
 
 type shared struct{ cipher.Opener }
 
@@ -61,6 +87,9 @@ type Receiver struct {
 	parts *Depacketizer
 	out   []byte
 
+	familiar FamiliarOpener // the Opener, if it is one
+	known    bool           // what comes now comes from where others authenticated
+
 	// Of an Opening: where a unit's content is to be appended, nil for the usual place.
 	place  func(u *Unit) []byte
 	placed func(whole []byte)
@@ -72,9 +101,10 @@ type Receiver struct {
 
 // held is a unit that waits for its key.
 type held struct {
-	unit Unit // owns Head and Sealed
-	kid  cipher.KeyID
-	at   time.Time
+	unit  Unit // owns Head and Sealed
+	kid   cipher.KeyID
+	at    time.Time
+	known bool // as the Receiver's
 }
 
 // NewReceiver makes a Receiver.
@@ -92,7 +122,9 @@ func NewReceiver(o ReceiverOptions) (*Receiver, error) {
 		o.Dropped = func(Drop) {}
 	}
 	o.Limits = o.Limits.withDefaults()
-	return &Receiver{o: o, parts: NewDepacketizer(o.Limits, o.Dropped)}, nil
+	r := &Receiver{o: o, parts: NewDepacketizer(o.Limits, o.Dropped)}
+	r.familiar, _ = o.Opener.(FamiliarOpener)
+	return r, nil
 }
 
 // Push takes a packet in.
@@ -117,7 +149,7 @@ func (r *Receiver) Push(pkt []byte, now time.Time) error {
 func (r *Receiver) open(u *Unit) error {
 	if r.place != nil {
 		if dst := r.place(u); dst != nil {
-			whole, err := r.o.Opener.OpenStream(u.SSRC, dst, u.Sealed)
+			whole, err := r.openStream(u.SSRC, dst, u.Sealed)
 			if err != nil {
 				return err
 			}
@@ -126,7 +158,7 @@ func (r *Receiver) open(u *Unit) error {
 			return nil
 		}
 	}
-	out, err := r.o.Opener.OpenStream(u.SSRC, r.out[:0], u.Sealed)
+	out, err := r.openStream(u.SSRC, r.out[:0], u.Sealed)
 	if err != nil {
 		return err
 	}
@@ -137,10 +169,21 @@ func (r *Receiver) open(u *Unit) error {
 	return nil
 }
 
-// hold keeps a unit. It reports false if there is no room, or nothing to wait for.
+func (r *Receiver) openStream(ssrc uint32, dst, sealed []byte) ([]byte, error) {
+	if r.known && r.familiar != nil {
+		return r.familiar.OpenFamiliar(ssrc, dst, sealed)
+	}
+	return r.o.Opener.OpenStream(ssrc, dst, sealed)
+}
+
+// hold keeps a unit. Half of the room is for those of known sources. It reports false if there is no room, or nothing to wait for.
 func (r *Receiver) hold(u *Unit, why error, now time.Time) bool {
 	n := len(u.Head) + len(u.Sealed)
-	if len(r.held) >= r.o.Limits.Held || r.heldBytes+n > r.o.Limits.Bytes/4 {
+	most, bytesMost := r.o.Limits.Held, r.o.Limits.Bytes/4
+	if r.familiar != nil && !r.known {
+		most, bytesMost = most/2, bytesMost/2
+	}
+	if len(r.held) >= most || r.heldBytes+n > bytesMost {
 		return false
 	}
 	h, _, err := cipher.ParseHeader(u.Sealed)
@@ -152,7 +195,7 @@ func (r *Receiver) hold(u *Unit, why error, now time.Time) bool {
 			return true
 		}
 	}
-	keep := held{unit: *u, kid: h.KID, at: u.FirstHeard}
+	keep := held{unit: *u, kid: h.KID, at: u.FirstHeard, known: r.known}
 	keep.unit.Head, keep.unit.Sealed = bytes.Clone(u.Head), bytes.Clone(u.Sealed)
 	r.held = append(r.held, keep)
 	r.heldBytes += n
@@ -162,6 +205,7 @@ func (r *Receiver) hold(u *Unit, why error, now time.Time) bool {
 // again tries units that were held, and drops those that are too old.
 func (r *Receiver) again(now time.Time, which func(*held) bool) {
 	kept := r.held[:0]
+	defer func(known bool) { r.known = known }(r.known)
 	var lost Drop
 	for i := range r.held {
 		h := &r.held[i]
@@ -169,6 +213,7 @@ func (r *Receiver) again(now time.Time, which func(*held) bool) {
 		if old || which(h) {
 			err := cipher.ErrUnknownKey
 			if !old {
+				r.known = h.known
 				err = r.open(&h.unit)
 			}
 			if old || err == nil || !errors.Is(err, cipher.ErrUnknownKey) || !r.o.Waits(h.kid, err) {

@@ -116,7 +116,7 @@ func begin(b *testing.B, what string, rows int) *measured {
 	}
 	m.load = newLoad(b, to, sink, rows)
 	if what == "open" {
-		m.load.sealing = sealing(b)
+		m.load.sealing, _ = sealing(b)
 	}
 	return m
 }
@@ -151,7 +151,7 @@ func (m *measured) round(b *testing.B) {
 
 // sealing is what a "gateway seal" in front of the measured "gateway open" does, within
 // the load generator.
-func sealing(b *testing.B) *rtpseal.Sealing {
+func sealing(b *testing.B) (*rtpseal.Sealing, *keyring.Channel) {
 	b.Helper()
 	dir, err := built()
 	if err != nil {
@@ -184,5 +184,5 @@ func sealing(b *testing.B) *rtpseal.Sealing {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return s
+	return s, ch
 }

@@ -12,6 +12,9 @@
 // socket (SO_TIMESTAMPNS): when the sink gets to read it is not the forwarder's doing.
 // direct is the same without a forwarder: what a gateway adds is the difference.
 //
+// BenchmarkFlood has somebody flood a gateway with what does not authenticate, and says what
+// that costs good packets and memory.
+//
 // -only picks forwarders. On a machine that others use, too, -fifo gives forwarders
 // real-time priority (root): otherwise the figures are those of the others' time slices.
 package live

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chanseal/chanseal/keyring"
 )
 
 // BenchmarkFlood: somebody floods "gateway open" as fast as one core sends while 5,000
@@ -20,9 +22,10 @@ import (
 //	forged      sealed packets of the same sender, but changed
 //	keys        packets under keys that nobody has, another one each
 //	pieces      beginnings of packets whose rest never comes, of another stream each
+//	rotation    as keys, and the channel is rotated meanwhile
 //	rows        forged packets in rows of 16: more than a core can read
 func BenchmarkFlood(b *testing.B) {
-	for _, kind := range []string{"none", "random", "forged", "keys", "pieces", "rows"} {
+	for _, kind := range []string{"none", "random", "forged", "keys", "pieces", "rotation", "rows"} {
 		b.Run("kind="+kind, func(b *testing.B) { flooded(b, kind) })
 	}
 }
@@ -42,12 +45,19 @@ func flooded(b *testing.B, kind string) {
 	to := freePort(b)
 	pid := start(b, "open", to, sink.LocalAddr().(*net.UDPAddr).AddrPort())
 	good, junk := newLoad(b, to, sink, 1), newLoad(b, to, sink, 16)
-	good.sealing = sealing(b)
+	var ch *keyring.Channel
+	good.sealing, ch = sealing(b)
 	pin(os.Getpid(), 0)
 	good.run(b, 5000, 200*time.Millisecond)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	forged := append([]byte(nil), sealedExample(b, good)...)
+	info, err := ch.Show(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	first := byte(info.Epoch)
 	for b.Loop() {
+		epoch := first
 		good.hist.Reset()
 		sent, came, flood := 0, 0, 0
 		begun := time.Now()
@@ -70,12 +80,19 @@ func flooded(b *testing.B, kind string) {
 				forged[len(forged)-1-rnd.IntN(64)] ^= 1 + byte(rnd.UintN(255))
 				junk.sendRow(b, forged, nil)
 				flood++
-			case "keys": // 8 bytes of key ID, the last of which is the epoch
+			case "rotation", "keys": // 8 bytes of key ID, the last of which is the epoch
 				copy(forged[12:], []byte{0xE0, 0xF0})
 				binary.BigEndian.PutUint64(forged[14:], rnd.Uint64()|1<<63)
-				forged[21] = 1
+				forged[21] = epoch
 				junk.sendRow(b, forged, nil)
 				flood++
+				if kind == "rotation" && time.Since(begun) > floodFor/4 && epoch == first {
+					info, err := ch.Rotate(b.Context(), "")
+					if err != nil {
+						b.Fatal(err)
+					}
+					epoch = byte(info.Epoch)
+				}
 			case "pieces":
 				forged[12] = 0xA0
 				binary.BigEndian.PutUint32(forged[8:], rnd.Uint32())
