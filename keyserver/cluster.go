@@ -2,7 +2,6 @@ package keyserver
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -18,6 +17,7 @@ import (
 type peer struct {
 	rev     uint64
 	changed time.Time
+	off     bool // its clock is, and the operator was told
 }
 
 const (
@@ -68,7 +68,7 @@ func (st *state) run() {
 func (st *state) beat(rev, beats uint64) uint64 {
 	ctx, cancel := context.WithTimeout(st.s.ctx, stateTimeout)
 	defer cancel()
-	next, err := st.shelf.CAS(ctx, "h/"+st.id, binary.BigEndian.AppendUint64(nil, beats), rev)
+	next, err := st.shelf.CAS(ctx, "h/"+st.id, st.sign(beats), rev)
 	switch {
 	case err == nil:
 		return next
@@ -151,7 +151,10 @@ func (st *state) look() {
 		id := strings.TrimPrefix(e.Key, "h/")
 		p := st.peers[id]
 		if p.rev != e.Rev {
-			st.peers[id] = peer{e.Rev, now}
+			st.peers[id] = peer{e.Rev, now, p.off}
+			if p.rev != 0 { // an old one, at the first look, says nothing of the clock
+				st.compare(id, e.Value)
+			}
 		} else if id != st.id && now.Sub(p.changed) >= silentFor {
 			silent[id] = e.Rev
 		}

@@ -82,7 +82,7 @@ func newState(s *Server) (*state, error) {
 	// A sign of life comes before the first seat: others remove seats of nobody.
 	ctx, cancel := context.WithTimeout(s.ctx, stateTimeout)
 	defer cancel()
-	if st.first, err = shelf.CAS(ctx, "h/"+st.id, make([]byte, 8), 0); err != nil {
+	if st.first, err = shelf.CAS(ctx, "h/"+st.id, st.sign(0), 0); err != nil {
 		return nil, err
 	}
 	return st, nil

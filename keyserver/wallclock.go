@@ -1,6 +1,7 @@
 package keyserver
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/chanseal/chanseal/channelkey"
@@ -26,4 +27,34 @@ func (s *Server) clockEntries(last *time.Duration) []audit.Entry {
 		s.log.Info("keyserver: the clock is no longer behind")
 	}
 	return nil
+}
+
+// sign is a sign of life: how many there were, and the time by this server's clock, in unix
+// milliseconds.
+func (st *state) sign(beats uint64) []byte {
+	b := binary.BigEndian.AppendUint64(nil, beats)
+	return binary.BigEndian.AppendUint64(b, uint64(st.s.clock.Now().UnixMilli()))
+}
+
+// clocksDiffer is by how much the clock of another server may seem to be off: its sign of
+// life is seen up to a beat after it was written, and stores are slow now and then.
+const clocksDiffer = 2*beatEvery + time.Second
+
+// compare tells the operator, once, if another server's clock is off from this one's: the
+// two would let people in and begin epochs at different times. st.mu is held.
+func (st *state) compare(id string, sign []byte) {
+	if len(sign) != 16 || id == st.id {
+		return
+	}
+	ahead := time.UnixMilli(int64(binary.BigEndian.Uint64(sign[8:]))).Sub(st.s.clock.Now())
+	p := st.peers[id]
+	if off := ahead.Abs() > clocksDiffer; off != p.off {
+		p.off = off
+		st.peers[id] = p
+		if off {
+			st.s.log.Error("keyserver: another server's clock differs from this one's: set both right", "server", id, "ahead", ahead.Round(time.Second))
+		} else {
+			st.s.log.Info("keyserver: another server's clock is right again", "server", id)
+		}
+	}
 }

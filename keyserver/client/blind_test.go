@@ -188,7 +188,7 @@ func TestBlindRefused(t *testing.T) {
 // Each is given a bundle of their own and no other; when one is put out all others get the
 // next epoch, and who comes later costs one bundle.
 func TestBlindCrowd(t *testing.T) {
-	n := 100
+	n := 60
 	if os.Getenv("CHANSEAL_LONG") != "" {
 		n = 10_000
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -286,7 +287,7 @@ func TestReplacedElsewhere(t *testing.T) {
 // by another server: at once if the dead one is known to be silent, after half a second if
 // it died just now. The channel is rotated once.
 func TestRevokedAtADeadServer(t *testing.T) {
-	for _, dead := range []time.Duration{0, time.Second, 5 * time.Second, 20 * time.Second} {
+	for _, dead := range []time.Duration{0, 20 * time.Second} {
 		t.Run(dead.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
@@ -313,7 +314,7 @@ func TestRevokedAtADeadServer(t *testing.T) {
 					if time.Since(began) > 5*time.Second {
 						t.Fatal("who is revoked has the epoch that is active")
 					}
-					time.Sleep(time.Millisecond)
+					time.Sleep(10 * time.Millisecond)
 					now, secret = w.active()
 				}
 				late := time.Since(began)
@@ -379,11 +380,15 @@ func TestServersClocksJump(t *testing.T) {
 				set := func(c *keyserver.Config) {
 					c.Shared, c.Now = true, func() time.Time { return time.Now().Round(0).Add(time.Duration(by.Load())) }
 				}
-				one, two := w.start("one", set), w.start("two", shared)
+				var told lines
+				one, two := w.start("one", set), w.start("two", shared, func(c *keyserver.Config) { c.Logger = slog.New(slog.NewTextHandler(&told, nil)) })
 				var a, b kept
 				m := w.join(&a, client.Options{Servers: both, Card: w.oneCard("1")})
 				n := w.join(&b, client.Options{Servers: bothReversed, UID: "2", Card: w.oneCard("2")})
 				time.Sleep(time.Minute)
+				if told.String() != "" {
+					t.Errorf("before: %s", &told)
+				}
 				before, _ := w.active()
 				by.Store(int64(jump))
 				for range 60 {
@@ -393,6 +398,13 @@ func TestServersClocksJump(t *testing.T) {
 					}
 				}
 				synctest.Wait()
+				want := 1
+				if jump < 0 { // which the server takes no notice of
+					want = 0
+				}
+				if n := strings.Count(told.String(), "another server's clock differs"); n != want {
+					t.Errorf("the operator is told %d times, want %d", n, want)
+				}
 				if now, _ := w.active(); now != before || one.srv.Members() != 1 || two.srv.Members() != 1 {
 					t.Fatalf("epoch %d after %d, %d and %d members", now, before, one.srv.Members(), two.srv.Members())
 				}
@@ -401,4 +413,22 @@ func TestServersClocksJump(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lines is a log.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
