@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,8 +104,11 @@ func readJSON(r *http.Request, into any) error {
 		}
 	}
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	switch {
+	case errors.As(err, &tooLarge):
 		return refuse("too-large")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse("timeout")
 	}
 	return refuse("bad-request")
 }

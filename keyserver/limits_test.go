@@ -218,7 +218,7 @@ func TestSlowBody(t *testing.T) {
 		go io.WriteString(conn, "POST /v1/channels/stage/members HTTP/1.1\r\nHost: server\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"uid\"")
 		answer := make([]byte, 4096)
 		n, err := conn.Read(answer)
-		if err != nil || !strings.Contains(string(answer[:n]), "400 Bad Request") {
+		if err != nil || !strings.Contains(string(answer[:n]), "408 Request Timeout") {
 			t.Fatalf("%v: %s", err, answer[:n])
 		}
 		if d := time.Since(began); d != 10*time.Second {

@@ -32,6 +32,7 @@ var ownProblems = map[string]struct {
 	"replace-due":       {http.StatusConflict, "The channel's bundles are in too many pieces, or too large", "give all members' bundles anew, with PUT"},
 	"other-issuer":      {http.StatusConflict, "The channel is kept by another issuer", "let who keeps it export, or choose another name"},
 	"bad-key":           {http.StatusBadRequest, "The public key is not one of this KEM", "send kem and public_key together, as RFC 9180 serializes keys"},
+	"timeout":           {http.StatusRequestTimeout, "The request's body did not come in time", "send it at once"},
 	"too-large":         {http.StatusRequestEntityTooLarge, "The request is too large", "compare it with /v1/openapi.yaml"},
 	"media-type":        {http.StatusUnsupportedMediaType, "The body is not JSON", "send Content-Type: application/json"},
 	"not-found":         {http.StatusNotFound, "There is nothing here", "see /v1/openapi.yaml"},
