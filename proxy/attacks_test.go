@@ -170,7 +170,7 @@ func TestConnections(t *testing.T) {
 			}
 			list = append(list, c)
 		}
-		l.eventually(name+": all count", func() bool { return len(l.conns) == 4 })
+		l.eventually(name+": all count", func() bool { return l.callers.len() == 4 })
 		if c, err := connect(); err == nil { // over TCP it is closed at once, over TLS there is no handshake
 			c.SetReadDeadline(time.Now().Add(5 * time.Second))
 			if _, err := c.Read(make([]byte, 1)); err == nil || isTimeoutError(err) {
@@ -181,7 +181,41 @@ func TestConnections(t *testing.T) {
 		for _, c := range list {
 			c.Close()
 		}
-		l.eventually(name+": none is left", func() bool { return len(l.conns) == 0 })
+		l.eventually(name+": none is left", func() bool { return l.callers.len() == 0 })
+	}
+}
+
+// TestCallers: one address has a quarter of the connections at most, and what it does not
+// take is there for others.
+func TestCallers(t *testing.T) {
+	c := newCallers(1000)
+	from := func(text string) net.Addr {
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(text), 1))
+	}
+	fill := func(text string) (releases []func()) {
+		for {
+			release, ok := c.admit(from(text))
+			if !ok {
+				return releases
+			}
+			releases = append(releases, release)
+		}
+	}
+	first := fill("192.0.2.1")
+	six := fill("2001:db8::1")
+	if len(first) != 250 || len(six) != 250 || len(fill("2001:db8::2")) != 0 || len(fill("::ffff:192.0.2.1")) != 0 {
+		t.Errorf("%d and %d of 1000", len(first), len(six))
+	}
+	if n := len(fill("2001:db8:0:1::1")) + len(fill("192.0.2.2")); n != 500 {
+		t.Errorf("%d others", n)
+	}
+	if n := len(fill("192.0.2.3")); n != 0 {
+		t.Errorf("%d over the bound of all", n)
+	}
+	first[0]()
+	first[0]() // counts once
+	if n := len(fill("192.0.2.3")); n != 1 || c.len() != 1000 {
+		t.Errorf("%d after one has gone, %d in all", n, c.len())
 	}
 }
 

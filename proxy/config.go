@@ -65,7 +65,7 @@ type Config struct {
 	// MaxSessions bounds all sessions of this relay; 0 for 20,000.
 	MaxSessions int `json:"max_sessions,omitempty"`
 	// MaxConnections bounds TCP connections, of all kinds; 0 for twice MaxSessions
-	// and 1000.
+	// and 1000. One address, or one /64 of IPv6, may have a quarter of them.
 	MaxConnections int `json:"max_connections,omitempty"`
 
 	// Addresses are the local addresses to listen at; none: all of the machine.

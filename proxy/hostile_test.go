@@ -54,7 +54,7 @@ func TestHostile(t *testing.T) {
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	goroutines, tokens := runtime.NumGoroutine(), len(l.conns)
+	goroutines, tokens := runtime.NumGoroutine(), l.callers.len()
 
 	var end time.Time
 	var run uint64
@@ -171,7 +171,7 @@ func TestHostile(t *testing.T) {
 	calls.Wait()
 	l.endAll(endedShutdown, func(*session) bool { return true }) // allocations over UDP that nobody ended
 	l.eventually("no session is left", func() bool { return l.Sessions() == 0 })
-	l.eventually("no connection is left", func() bool { return len(l.conns) <= tokens })
+	l.eventually("no connection is left", func() bool { return l.callers.len() <= tokens })
 	l.eventually("no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines+10 })
 	if free := l.ports.left(); free != l.cfg.RelayPorts.Len() {
 		t.Errorf("%d relay ports of %d are free", free, l.cfg.RelayPorts.Len())

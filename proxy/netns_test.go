@@ -49,9 +49,10 @@ var sites atomic.Int32
 // newSite makes one. The test is skipped where that cannot be.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	_, err := exec.LookPath("ip")
-	if _, errNFT := exec.LookPath("nft"); os.Getuid() != 0 || err != nil || errNFT != nil {
-		t.Skip("network namespaces want root, ip and nft")
+	for _, tool := range []string{"ip", "nft", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil || os.Getuid() != 0 {
+			t.Skip("network namespaces want root, ip, nft and curl")
+		}
 	}
 	s := &site{T: t, dir: t.TempDir(), log: &words{}}
 	s.bin, s.env = asProgram(t)

@@ -44,7 +44,7 @@ type Server struct {
 
 	listening []Listening
 	closers   []func()
-	conns     chan struct{} // a token a TCP connection
+	callers   *callers // who has TCP connections
 	done      chan struct{}
 	wg        sync.WaitGroup
 	closeOnce sync.Once
@@ -73,7 +73,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, policy: NewPolicy(networks), verifiers: map[string]*verifier{}, apps: map[uint32]bool{},
-		ports: newPortList(cfg.RelayPorts), conns: make(chan struct{}, cfg.MaxConnections), done: make(chan struct{})}
+		ports: newPortList(cfg.RelayPorts), callers: newCallers(cfg.MaxConnections), done: make(chan struct{})}
 	if s.tickets, err = newTickets(cfg.Secret); err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func (s *Server) openListener(ctx context.Context, service, address string, tlsC
 }
 
 // accept serves connections, each in a goroutine of its own, until the listener is
-// closed. Beyond the bound of connections, new ones are closed at once.
+// closed. Beyond the bounds of connections, new ones are closed at once.
 func (s *Server) accept(l net.Listener, serve func(net.Conn, func())) {
 	for {
 		c, err := l.Accept()
@@ -290,15 +290,12 @@ func (s *Server) accept(l net.Listener, serve func(net.Conn, func())) {
 				return
 			}
 		}
-		select {
-		case s.conns <- struct{}{}:
-		default:
+		release, ok := s.callers.admit(c.RemoteAddr())
+		if !ok {
 			s.reg.refused("connections")
 			c.Close()
 			continue
 		}
-		var once sync.Once
-		release := func() { once.Do(func() { <-s.conns }) }
 		go serve(c, release)
 	}
 }

@@ -198,6 +198,7 @@ func (c *Conn) replace(old *path) {
 				return
 			}
 			p.close()
+			c.d.event(Event{Kind: Lost, Transport: p.over, Err: err})
 		}
 		if refused(err) { // the card is good no more
 			c.d.event(Event{Kind: Lost, Transport: old.over, Err: err})
