@@ -57,14 +57,14 @@ func TestEndDuringRequest(t *testing.T) {
 		if _, _, code := c.allocate(t); code != 0 {
 			t.Fatalf("allocate: %d", code)
 		}
-		if _, code := c.try(stun.MethodRefresh, stun.RawAttribute{Type: stun.AttrLifetime, Value: []byte{0, 0, 0, 0}}); code != 0 {
+		if _, code := c.do(t, stun.MethodRefresh, stun.RawAttribute{Type: stun.AttrLifetime, Value: []byte{0, 0, 0, 0}}); code != 0 {
 			t.Fatalf("refresh to 0: %d", code)
 		}
 	}
 	if _, _, code := c.allocate(t); code != 0 {
 		t.Fatalf("allocate: %d", code)
 	}
-	if _, code := c.try(stun.MethodCreatePermission, peerAttribute(1)); code != 0 {
+	if _, code := c.do(t, stun.MethodCreatePermission, peerAttribute(1)); code != 0 {
 		t.Errorf("the last allocation is gone: %d", code)
 	}
 	if n := l.turn.AllocationCount(); n != 1 {

@@ -72,7 +72,7 @@ func (l *lab) newRawTURN(over, user, password string) *rawTURN {
 // do sends a request and returns the answer, and the code of an error.
 func (c *rawTURN) do(t *testing.T, m stun.Method, attributes ...stun.RawAttribute) (*stun.Message, int) {
 	t.Helper()
-	res, code := c.ask(5*time.Second, m, attributes)
+	res, code := c.ask(30*time.Second, m, attributes)
 	if res == nil {
 		t.Fatalf("%s is not answered", m)
 	}

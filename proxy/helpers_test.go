@@ -221,7 +221,7 @@ func exchange(c net.PacketConn, peer netip.AddrPort, payload string) error {
 // eventually waits until f holds.
 func (l *lab) eventually(what string, f func() bool) {
 	l.Helper()
-	ctx, cancel := context.WithTimeout(l.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(l.Context(), 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -110,7 +110,7 @@ func (s *site) as(what, ns string, args ...string) *exec.Cmd {
 // until waits until something holds.
 func (s *site) until(what string, f func() bool) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	for !f() {
 		select {
@@ -236,7 +236,7 @@ func TestFirewall(t *testing.T) {
 				rules = without(rules, c.without)
 			}
 			s.firewall(rules)
-			out, err := s.program(s.inside, append([]string{"proxy", "check", "--server", "10.77.0.2:4000", "--insecure", "--public", "10.77.0.2", "--json", "--timeout", "1s"}, sitePorts...)...).Output()
+			out, err := s.program(s.inside, append([]string{"proxy", "check", "--server", "10.77.0.2:4000", "--insecure", "--public", "10.77.0.2", "--json", "--timeout", "3s"}, sitePorts...)...).Output()
 			var r struct {
 				Modes []string
 				Ask   []string

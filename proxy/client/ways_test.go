@@ -95,7 +95,7 @@ func TestDirect(t *testing.T) {
 
 func (l *lab) eventually(f func() bool) {
 	l.Helper()
-	for range 1000 {
+	for range 3000 {
 		if f() {
 			return
 		}
