@@ -255,7 +255,7 @@ func start(b *testing.B, what string, listen, to netip.AddrPort) (pid int) {
 // bound reports whether a UDP socket has the port.
 func bound(port uint16) bool {
 	table, _ := os.ReadFile("/proc/net/udp")
-	return bytes.Contains(table, fmt.Appendf(nil, ":%04X ", port))
+	return bytes.Contains(table, fmt.Appendf(nil, ":%04X 00000000:0000 ", port))
 }
 
 // allowed are the cores that this process might use when it began.
