@@ -110,7 +110,7 @@ place() {
 		customer=() cloud=() firewall=()
 		at_proxy=127.0.0.1 at_cloud=127.0.0.1
 		local free
-		mapfile -t free < <("$tool" ports $((12 + 5 * calls)))
+		mapfile -t free < <("$tool" ports $((12 + 7 * calls)))
 		port_keys=${free[0]} port_admin=${free[1]} port_control=${free[2]} port_turn=${free[3]} port_edge=${free[4]} port_tls=${free[5]} port_metrics=${free[6]}
 		port_etcd=("${free[@]:7:3}") port_peer=(${free[10]} ${free[11]} $((free[11] + 1)))
 		ports_call=("${free[@]:12}")
@@ -123,7 +123,7 @@ place() {
 	port_etcd=(2379 2381 2383) port_peer=(2380 2382 2384)
 	ports_call=()
 	local i
-	for ((i = 0; i < 5 * calls; i++)); do ports_call+=($((20000 + 2 * i))); done
+	for ((i = 0; i < 7 * calls; i++)); do ports_call+=($((20000 + 2 * i))); done
 	local name
 	for name in customer firewall cloud; do
 		ip netns add "$net-$name" && ip -n "$net-$name" link set lo up || return 1

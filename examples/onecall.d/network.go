@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -21,7 +22,16 @@ func mediaNetwork(ctx context.Context, f *flag.FlagSet, args []string) error {
 	listen, to := f.String("listen", "", ""), f.String("to", "", "addresses, with commas")
 	loss, seed := f.Float64("loss", 0, "per cent of RTP"), f.Uint64("seed", 1, "")
 	keep := f.String("capture", "", "keep what comes in a file")
+	list := f.String("packets", "", "write a hash of each packet of RTP to a file")
 	f.Parse(args)
+	var hashes *os.File
+	if *list != "" {
+		var err error
+		if hashes, err = os.OpenFile(*list, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+			return err
+		}
+		defer hashes.Close()
+	}
 	var capture *os.File
 	if *keep != "" {
 		var err error
@@ -64,6 +74,9 @@ func mediaNetwork(ctx context.Context, f *flag.FlagSet, args []string) error {
 				}
 				if capture != nil {
 					capture.Write(buf[:n])
+				}
+				if plus == 0 && hashes != nil {
+					fmt.Fprintf(hashes, "%x\n", sha256.Sum256(buf[:n]))
 				}
 				if plus == 0 && dice.Float64()*100 < *loss {
 					lost.Add(1)
