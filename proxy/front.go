@@ -39,9 +39,13 @@ type controlMessage struct {
 	from netip.AddrPort
 }
 
-// maxControlQueued bounds the messages that wait for pion/turn; more are lost, and
-// clients ask again, as they do over UDP.
-const maxControlQueued = 4096
+// What waits for pion/turn is bounded: messages of a front, and bytes of all fronts, of
+// which a proxy has a hundred and more. What is beyond is lost, and clients ask again, as
+// they do over UDP.
+const (
+	maxControlQueued = 4096
+	maxControlBytes  = 16 << 20
+)
 
 func newFront(s *Server, c *net.UDPConn, socks bool) *front {
 	f := &front{srv: s, conn: c, socks: socks, clients: map[netip.AddrPort]*relay{}, gone: make(chan struct{})}
@@ -82,13 +86,23 @@ func (f *front) receive(b []byte, from netip.AddrPort, now int64) {
 		f.srv.socks.receive(f, b, from, now)
 		return
 	}
-	if !f.take(b, from, now) {
+	if !f.take(b, from, now) && !f.queue(b, from) {
+		f.srv.stray.Add(1)
+	}
+}
+
+// queue queues a message for pion/turn, if there is room.
+func (f *front) queue(b []byte, from netip.AddrPort) bool {
+	n := int64(len(b))
+	if f.srv.controlBytes.Add(n) <= maxControlBytes {
 		select {
 		case f.control <- controlMessage{bytes.Clone(b), from}:
+			return true
 		default:
-			f.srv.stray.Add(1)
 		}
 	}
+	f.srv.controlBytes.Add(-n)
+	return false
 }
 
 // ReadFrom returns the next message of the protocol.
@@ -99,6 +113,7 @@ func (f *front) ReadFrom(p []byte) (int, net.Addr, error) {
 	}
 	select {
 	case m := <-f.control:
+		f.srv.controlBytes.Add(-int64(len(m.b)))
 		f.turns.Lock()
 		f.busy = true
 		f.asked.begin(m.b)

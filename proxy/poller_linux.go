@@ -38,6 +38,7 @@ type poller struct {
 type source struct {
 	relay *relay
 	front *front
+	again bool // it is in the poller's list; the loop's
 }
 
 func newPollers() ([]*poller, error) {
@@ -131,6 +132,7 @@ func (p *poller) loop() {
 		p.again = nil
 		p.mu.RLock()
 		for _, fd := range again {
+			p.sources[fd].again = false
 			p.read(fd, now)
 		}
 		for i := range n {
@@ -151,7 +153,7 @@ func (p *poller) loop() {
 // read takes what is there from one socket. The lock is held for reading, so that the
 // socket stays open.
 func (p *poller) read(fd int32, now int64) {
-	x := p.sources[fd]
+	x := &p.sources[fd]
 	left := false
 	switch {
 	case x.relay != nil:
@@ -159,7 +161,8 @@ func (p *poller) read(fd int32, now int64) {
 	case x.front != nil:
 		left = p.readFront(uintptr(fd), x.front, now)
 	}
-	if left {
+	if left && !x.again { // once: an event may have it read twice in a round
+		x.again = true
 		p.again = append(p.again, fd)
 	}
 }

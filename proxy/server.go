@@ -42,6 +42,8 @@ type Server struct {
 	others  *otherRelays
 	stray   atomic.Uint64 // packets that belong to nobody
 
+	controlBytes atomic.Int64 // of messages that wait for pion/turn
+
 	listening []Listening
 	closers   []func()
 	callers   *callers // who has TCP connections
