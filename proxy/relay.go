@@ -218,6 +218,7 @@ func (r *relay) release() {
 			c.stream.Close()
 		} else {
 			c.stream.Conn.SetReadDeadline(time.Now().Add(firstMessage))
+			c.stream.ended()
 		}
 	}
 	r.sock.close()

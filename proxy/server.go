@@ -43,6 +43,7 @@ type Server struct {
 	stray   atomic.Uint64 // packets that belong to nobody
 
 	controlBytes atomic.Int64 // of messages that wait for pion/turn
+	backlogs     backlogs
 
 	listening []Listening
 	closers   []func()
@@ -129,6 +130,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		}
 		s.wg.Go(s.watchRevocations)
 	}
+	s.wg.Go(s.watchBacklogs)
 	s.log.Info("proxy: serving", "sockets", len(s.listening), "relay_ports", cfg.RelayPorts.String(), "media_networks", len(networks),
 		"customers", len(cfg.Apps), "region", cfg.Region)
 	return s, nil

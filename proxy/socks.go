@@ -258,11 +258,11 @@ func (s *socksServer) connect(c net.Conn, h holder, host string, port uint16) {
 	var mu sync.Mutex
 	sess, err := s.srv.reg.begin(h, overSOCKSTCP, func() {
 		cancel()
-		c.Close()
+		discard(c)
 		mu.Lock()
 		defer mu.Unlock()
 		if peer != nil {
-			peer.Close()
+			discard(peer)
 		}
 	})
 	if err != nil {
@@ -300,6 +300,9 @@ func (s *socksServer) connect(c net.Conn, h holder, host string, port uint16) {
 		return
 	}
 	c.SetDeadline(time.Time{})
+	over := func() { sess.end(endedByNetwork) }
+	defer s.srv.backlogs.watch(c, over)()
+	defer s.srv.backlogs.watch(p, over)()
 	q := s.srv.reg.quotas[h.customer]
 	done := make(chan struct{})
 	go func() {
@@ -351,7 +354,7 @@ func pipe(dst, src net.Conn, rate bucket, count func(int)) {
 				}
 				time.Sleep(time.Duration(int64(piece) * int64(time.Second) / rate.perSecond))
 			}
-			dst.SetWriteDeadline(time.Now().Add(maxQueueTime))
+			dst.SetWriteDeadline(time.Now().Add(maxOwnQueueTime))
 			_, werr := dst.Write(buf[:n])
 			clear(buf[:n])
 			if werr != nil {

@@ -27,12 +27,14 @@ type stream struct {
 	asked request    // that pion/turn handles
 
 	mu     sync.Mutex
-	out    []byte // complete messages
+	out    []byte    // complete messages
+	since  time.Time // when the first of them came
 	spare  []byte
 	wake   chan struct{}
 	dead   bool
 	closed sync.Once
 
+	unwatch func()
 	onClose func()
 }
 
@@ -44,9 +46,6 @@ const (
 	// maxQueued bounds the bytes that wait for a client that reads slowly; more is
 	// dropped, as on the way it would be over UDP.
 	maxQueued = 256 << 10
-	// maxQueueTime bounds how long payload waits (in the kernel's buffer too): a
-	// client that takes nothing for so long is disconnected.
-	maxQueueTime = 10 * time.Second
 	// firstMessage is how long a client may take to get an allocation.
 	firstMessage = 30 * time.Second
 )
@@ -54,6 +53,7 @@ const (
 func newStream(srv *Server, c net.Conn) *stream {
 	s := &stream{Conn: c, srv: srv, wake: make(chan struct{}, 1)}
 	c.SetReadDeadline(time.Now().Add(firstMessage))
+	s.unwatch = srv.backlogs.watch(c, func() { s.Close() })
 	go s.write()
 	return s
 }
@@ -191,6 +191,9 @@ func (s *stream) push(b []byte) {
 		clear(s.out)
 		s.out = bigger
 	}
+	if len(s.out) == 0 {
+		s.since = time.Now()
+	}
 	s.out = append(s.out, b...)
 	s.mu.Unlock()
 	select {
@@ -213,7 +216,7 @@ func (s *stream) write() {
 			s.mu.Unlock()
 			return
 		}
-		out := s.out
+		out, since := s.out, s.since
 		s.out, s.spare = s.spare[:0], nil
 		s.mu.Unlock()
 		if len(out) == 0 {
@@ -222,7 +225,7 @@ func (s *stream) write() {
 			s.mu.Unlock()
 			continue
 		}
-		s.Conn.SetWriteDeadline(time.Now().Add(maxQueueTime))
+		s.Conn.SetWriteDeadline(since.Add(maxOwnQueueTime))
 		_, err := s.Conn.Write(out)
 		clear(out)
 		if err != nil {
@@ -238,6 +241,27 @@ func (s *stream) write() {
 	}
 }
 
+// ended is called when the allocation is over and the client stays. What waits for it
+// may not wait for long.
+func (s *stream) ended() {
+	tcp := tcpOf(s.Conn)
+	if tcp == nil {
+		return
+	}
+	at := time.Now()
+	acked, waiting, _ := tcpProgress(tcp)
+	end := acked + waiting
+	time.AfterFunc(maxEndedTime, func() {
+		acked, waiting, ok := tcpProgress(tcp)
+		s.mu.Lock()
+		late := ok && waiting > 0 && acked < end || len(s.out) > 0 && s.since.Before(at)
+		s.mu.Unlock()
+		if late {
+			s.Close()
+		}
+	})
+}
+
 // Close closes the connection and wipes what waits.
 func (s *stream) Close() error {
 	err := io.ErrClosedPipe
@@ -251,7 +275,8 @@ func (s *stream) Close() error {
 		case s.wake <- struct{}{}:
 		default:
 		}
-		err = s.Conn.Close()
+		s.unwatch()
+		err = discard(s.Conn)
 		s.onClose()
 	})
 	return err

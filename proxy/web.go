@@ -76,6 +76,9 @@ type firstByte struct {
 	have bool
 }
 
+// NetConn is what it wraps.
+func (c *firstByte) NetConn() net.Conn { return c.Conn }
+
 func (c *firstByte) Read(p []byte) (int, error) {
 	if c.have && len(p) > 0 {
 		c.have = false
