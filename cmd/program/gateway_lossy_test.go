@@ -99,7 +99,8 @@ func TestGatewayLossy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	background(t, home, "gateway", "open", "--channel", "stage", "--listen", at(1), "--to", sink.LocalAddr().String(), "--rtcp-mux")
+	// On a busy machine 64 packets, and a rotation's news, take longer than the usual second.
+	background(t, home, "gateway", "open", "--channel", "stage", "--listen", at(1), "--to", sink.LocalAddr().String(), "--rtcp-mux", "--hold", "10s")
 	background(t, home, "gateway", "seal", "--channel", "stage", "--listen", at(0), "--to", middle.LocalAddr().String(), "--rtcp-mux")
 	r := &relay{in: middle, out: out, rnd: rand.New(rand.NewPCG(1, 2)), loss: 0.05, lost: map[uint32]bool{}, passed: map[uint32]bool{}}
 	go r.run()
