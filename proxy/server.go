@@ -46,6 +46,7 @@ type Server struct {
 	backlogs     backlogs
 
 	listening []Listening
+	start     []func() // what serves, once everything is open: clients are told of all ports or of none
 	closers   []func()
 	callers   *callers // who has TCP connections
 	done      chan struct{}
@@ -189,6 +190,9 @@ func (s *Server) open(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, f := range s.start {
+		s.wg.Go(f)
+	}
 	return nil
 }
 
@@ -274,7 +278,7 @@ func (s *Server) openListener(ctx context.Context, service, address string, tlsC
 		}
 		serve = func(c net.Conn, release func()) { s.serveTLS(c, tlsConf, a, web, release) }
 	}
-	s.wg.Go(func() { s.accept(l, serve) })
+	s.start = append(s.start, func() { s.accept(l, serve) })
 	return nil
 }
 

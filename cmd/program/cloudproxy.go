@@ -176,7 +176,7 @@ func cloudError(ctx context.Context, err error) error {
 	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &name):
 		return hinted(wrapped, "if the proxy's certificate signs itself or is of a private authority: --proxy-ca FILE",
 			"if it is not, somebody else answers in its place: chanseal proxy check --server HOST")
-	case strings.Contains(err.Error(), "does not let"):
+	case strings.Contains(err.Error(), "passes nothing"):
 		return hinted(wrapped, "the proxy reaches only networks that its operator lists: chanseal proxy --media")
 	}
 	return hinted(wrapped, "is the proxy running, and does the firewall let it through? ask chanseal proxy check --server HOST")

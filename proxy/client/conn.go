@@ -125,7 +125,7 @@ func permit(p *path, peers []net.Addr) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("proxy/client: the relay does not let %s send: %w", hosts(list), err)
+	return fmt.Errorf("proxy/client: the relay passes nothing to or from %s: %w", hosts(list), err)
 }
 
 func hosts(list []net.Addr) string {
