@@ -117,6 +117,7 @@ arrived() {
 	local tag=$1 tries alike=0 most=300
 	[ -z "$fault" ] || most=60
 	status_of "source$tag" 120 || broken "the source does not end" "take a shorter clip"
+	if $ffmpeg && [ ! -s "$tmp/packets-in$tag" ]; then status=1; fi # it ends well, too, when it refused each frame
 	[ "$status" = 0 ] || broken "the source cannot send this clip as RTP" "take another clip; its log says why" "$(log "source$tag")"
 	# The far end ends by itself when all frames have come.
 	for ((tries = 0; tries < most; tries++)); do
