@@ -183,7 +183,7 @@ func TestCardEndsGateway(t *testing.T) {
 	if n, err := srv.Revoke(channelkey.Revocation{User: "7", Until: time.Now().Add(time.Hour)}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	if code := <-ended; code != exitFailed || !strings.Contains(errs.String(), "hint: chanseal token inspect") {
+	if code := <-ended; code != exitAuth || !strings.Contains(errs.String(), "hint: chanseal token inspect") {
 		t.Errorf("exit status %d\n%s", code, errs.String())
 	}
 }

@@ -342,7 +342,7 @@ func (a *act) certificates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const guest = 800
+	const guest, another = 800, 801 // the second server may not know yet that the first guest has left
 	card, err := a.Card(desk, channelkey.V007, channel, guest, 0, 0)
 	if err != nil {
 		return err
@@ -367,16 +367,16 @@ func (a *act) certificates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if card, err = a.Card(desk, channelkey.V007, channel, guest, 0, 0); err != nil {
+	if card, err = a.Card(desk, channelkey.V007, channel, another, 0, 0); err != nil {
 		return err
 	}
-	if err := a.Visit(ctx, channel, guest, card); err != nil {
+	if err := a.Visit(ctx, channel, another, card); err != nil {
 		return fmt.Errorf("with a card of the secondary certificate, the primary one being withdrawn: %w", err)
 	}
-	if card, err = a.Card(a.Desk, channelkey.V007, channel, guest, 0, 0); err != nil {
+	if card, err = a.Card(a.Desk, channelkey.V007, channel, another, 0, 0); err != nil {
 		return err
 	}
-	if err := refusedAs(a.Visit(ctx, channel, guest, card), "wrong-certificate, 110"); err != nil {
+	if err := refusedAs(a.Visit(ctx, channel, another, card), "wrong-certificate, 110"); err != nil {
 		return err
 	}
 	a.say("cards of the secondary certificate are good; once the primary one is withdrawn its cards are refused: wrong-certificate, 110")
