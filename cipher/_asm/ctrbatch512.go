@@ -1,6 +1,6 @@
 package main
 
-// CTR with HMAC for small batches, four frames at a time (ctrbatch8.go has those of six and more): each is encrypted and its whole
+// CTR with HMAC for batches, four frames at a time (ctrbatch8.go has six and more at once): each is encrypted and its whole
 // message, padded and in SHA's byte order, laid on the stack; then the four messages are
 // hashed side by side and their HMACs finished.
 //

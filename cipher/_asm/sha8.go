@@ -6,7 +6,8 @@ package main
 // What bounds it: a round takes 17 instructions and a word of the schedule 11, 1,666 with
 // loading for eight blocks. Three vector units make that 555 cycles, 69 a block
 // (Granite Rapids; 76 measured; there SHA256RNDS2 starts every 3 cycles, 96 a block whatever runs
-// beside it), and four 52 (Zen 5, computed; SHA256RNDS2 64).
+// beside it), and four 52 (Zen 5, computed; 77 measured: there the latency of 2 cycles an instruction
+// bounds it, and four messages in the SHA extensions take 72).
 //
 // Registers: Y0-Y7 state, Y8-Y15 scratch, Y16-Y31 the last sixteen words; SI DI R8-R13 messages,
 // BX offset in them, CX its end, AX round constants, DX lanes and BX scratch.

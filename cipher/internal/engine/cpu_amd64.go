@@ -48,4 +48,10 @@ func cpuSHA() bool {
 	return has(c1, ssse3|sse41) && has(b7, sha)
 }
 
+// cpuAMD asks CPUID whether the CPU is one of AMD's.
+func cpuAMD() bool {
+	_, b, c, d := cpuid(0, 0)
+	return b == 0x68747541 && d == 0x69746e65 && c == 0x444d4163 // "Auth" "enti" "cAMD"
+}
+
 func has(word, bits uint32) bool { return word&bits == bits }

@@ -5,3 +5,5 @@ package engine
 func cpuTier() tier { return generic }
 
 func cpuSHA() bool { return false }
+
+func cpuAMD() bool { return false }

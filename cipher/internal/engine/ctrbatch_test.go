@@ -53,7 +53,7 @@ func TestCTRBatch(t *testing.T) {
 					batch[i].Src = batch[i].Dst[:n]
 				}
 			}
-			wideSHA = wide && round%3 > 0 // both ways, where there are two
+			wideSHA = canWide && round%3 > 0 // both ways, where there are two
 			SealCTRBatch(batch)
 			for i := range batch {
 				f := &batch[i]

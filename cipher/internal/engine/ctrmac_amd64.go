@@ -58,8 +58,8 @@ func sumFourAVX512(frames *CTRFrame)
 const openMost = 512
 
 // together takes the first frames of a batch through a kernel for several, and returns how
-// many: none if they are too few, or not such as it takes. From six on, all lanes of a
-// vector are less work than the SHA extensions.
+// many: none if they are too few, or not such as it takes. Where six and more go in lanes of a
+// vector, see wideSHA, they do; else four at a time through the SHA extensions.
 func together(frames []CTRFrame, seal bool) int {
 	n := 4
 	eight := wideSHA && len(frames) >= wideLeast
