@@ -4,8 +4,8 @@ import "runtime"
 
 // SealBatch seals each frame's Src under its AAD, appends the result to its Dst, and
 // sets its Err. The frames get consecutive counters from one reservation. It returns
-// how many failed. No element's Dst room may overlap another's Dst room, Src or AAD:
-// that panics before anything is sealed. The outcome is that of Seal on one frame
+// how many failed. No element's Dst room may overlap another's Dst room, nor any Src or AAD,
+// its own among them: that panics before anything is sealed. The outcome is that of Seal on one frame
 // after the other.
 func (k *SealKey) SealBatch(frames []Frame) (failed int) {
 	if len(frames) == 0 {
@@ -153,8 +153,8 @@ func shapeOf(frames []Frame, extra int) (s shape) {
 func (r reach) apart(other reach) bool { return r.end <= other.begin || other.end <= r.begin }
 
 // checkBatch panics when the part of an element's Dst that may be written meets another
-// element. result tells the least and the most bytes that element i may write. Batches
-// of no particular order are seen through by sorting.
+// element, or its own Src or AAD. result tells the least and the most bytes that element i
+// may write. Batches of no particular order are seen through by sorting.
 func checkBatch(frames []Frame, result func(i int) (least, most int)) {
 	if len(frames) <= sortAtMost && disjointSorted(frames, result) {
 		return
@@ -163,7 +163,10 @@ func checkBatch(frames []Frame, result func(i int) (least, most int)) {
 		room := roomOf(frames, i, result)
 		for j := range frames {
 			f := &frames[j]
-			if i != j && (overlaps(room, f.Src) || overlaps(room, f.AAD) || overlaps(room, roomOf(frames, j, result))) {
+			switch read := overlaps(room, f.Src) || overlaps(room, f.AAD); {
+			case i == j && read:
+				panic(overlapMessage)
+			case i != j && (read || overlaps(room, roomOf(frames, j, result))):
 				panic(batchOverlapMessage)
 			}
 		}

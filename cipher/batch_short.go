@@ -3,6 +3,7 @@ package cipher
 import (
 	"encoding/binary"
 	"math/bits"
+	"runtime"
 	"unsafe"
 
 	"github.com/chanseal/chanseal/cipher/internal/engine"
@@ -89,7 +90,9 @@ func (k *OpenKey) openShort(frames []Frame, s shape) (n, failed int) {
 		}
 		run.Ctr[i] = ctr
 	}
-	if !run.Open(asRun(frames)) {
+	genuine := run.Open(asRun(frames))
+	runtime.KeepAlive(box) // run has the key's address only
+	if !genuine {
 		for i := range frames {
 			f := &frames[i]
 			clear(f.Dst[len(f.Dst):][:len(f.Src)-extra])

@@ -11,6 +11,10 @@ import (
 // TagSize is the length of a GCM tag in bytes.
 const TagSize = 16
 
+// maxText is the longest text GCM allows, in bytes: 2^36 - 32 (NIST SP 800-38D,
+// section 5.2.1.1).
+const maxText = 1<<36 - 32
+
 // wholeHead is the most bytes of Head and AAD that the AVX-512 kernels take as they
 // are; the AVX2 kernels take no Head and one block.
 const wholeHead = 48

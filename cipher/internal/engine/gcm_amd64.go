@@ -153,10 +153,6 @@ func newGCMKey(key []byte, t tier) *gcmKey {
 // maxAAD is the longest piece of AAD that one assembly call hashes, in bytes.
 const maxAAD = 64 << 10
 
-// maxText is the longest text GCM allows, in bytes: 2^36 - 32 (NIST SP 800-38D,
-// section 5.2.1.1).
-const maxText = 1<<36 - 32
-
 // absorb brings y forward by p, zero-padded to whole blocks.
 func (k *gcmKey) absorb(y *[2]uint64, p []byte) {
 	for len(p) > 0 {
@@ -199,10 +195,10 @@ func (f *GCMFrame) Seal() {
 
 // Open decrypts Src, a text and its tag, into the first len(Src)-TagSize bytes of Dst,
 // and reports, in OK too, whether the tag was right. If not, those bytes of Dst are
-// cleared. Overlap is as for Seal.
+// cleared. A text longer than GCM allows is refused and Dst left. Overlap is as for Seal.
 func (f *GCMFrame) Open() bool {
 	n := len(f.Src) - TagSize
-	if n < 0 {
+	if uint64(n) > maxText { // or under 0
 		f.OK = false
 		return false
 	}

@@ -59,7 +59,7 @@ func (f *GCMFrame) Seal() {
 // Open is described at its twin for amd64.
 func (f *GCMFrame) Open() bool {
 	n := len(f.Src) - TagSize
-	if f.OK = false; n < 0 {
+	if f.OK = false; uint64(n) > maxText { // or under 0
 		return false
 	}
 	dst := f.Dst[:n]

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 )
@@ -227,5 +228,43 @@ func TestCTRMACAtPageEdges(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestGCMTooLong has a text that is one byte longer than GCM allows: Open refuses it, as it
+// refuses whatever nobody can have sealed, and Seal panics. Neither touches it, so that no
+// memory stands behind its addresses.
+func TestGCMTooLong(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("no text is as long as that")
+	}
+	needGCM(t)
+	n := uint64(maxText + 1)
+	mem, err := syscall.Mmap(-1, 0, int(n+TagSize), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
+	if err != nil {
+		t.Skip("no addresses for it:", err)
+	}
+	defer syscall.Munmap(mem)
+	eachTier(t, func(t *testing.T, tr tier) {
+		p := newGCMPair(t, make([]byte, 16), tr)
+		frames := make([]GCMFrame, 2)
+		for i := range frames {
+			frames[i] = makeFrame(&p.ours, mem[:n], mem, 1, 2, nil)
+			frames[i].OK = true
+		}
+		if frames[0].Open() || frames[0].OK {
+			t.Error("opens")
+		}
+		frames[0].OK = true
+		if OpenBatch(frames); frames[0].OK || frames[1].OK {
+			t.Error("opens in a batch")
+		}
+		defer func() {
+			if recover() == nil {
+				t.Error("seals")
+			}
+		}()
+		frames[0] = makeFrame(&p.ours, mem, mem[:n], 1, 2, nil)
+		frames[0].Seal()
 	})
 }
