@@ -79,13 +79,14 @@ func (i *Interceptor) NewInterceptor(string) (interceptor.Interceptor, error) {
 }
 
 // PutOut drops and wipes at once what is held of senders for whose key ID gone reports
-// true, in all connections.
+// true, in all connections, packets that were opened and not read yet included.
 func (i *Interceptor) PutOut(gone func(cipher.KeyID) bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for r := range i.remotes {
 		r.mu.Lock()
 		r.opening.LeaveSender(gone)
+		r.dropped(r.unread.drop(func(o origin) bool { return gone(o.kid) }), "left")
 		r.mu.Unlock()
 	}
 }
@@ -168,7 +169,7 @@ func (c *connection) BindRemoteStream(info *interceptor.StreamInfo, next interce
 	}
 	r := &remote{i: c.i, next: next, ssrc: info.SSRC, resent: isRTX(info.MimeType)}
 	var err error
-	r.opening, err = rtpseal.NewOpening(rtpseal.OpeningOptions{Opener: c.i.o.Opener, Limits: c.i.o.Limits, Refused: c.i.o.Refused, Dropped: c.i.o.Dropped})
+	r.opening, err = rtpseal.NewOpening(rtpseal.OpeningOptions{Opener: noting{c.i.o.Opener, &r.unread}, Limits: c.i.o.Limits, Refused: c.i.o.Refused, Dropped: c.i.o.Dropped})
 	if err != nil {
 		return interceptor.RTPReaderFunc(func([]byte, interceptor.Attributes) (int, interceptor.Attributes, error) { return 0, nil, err })
 	}
@@ -246,8 +247,7 @@ func (c *connection) leave(ssrc uint32) {
 	if r != nil {
 		r.mu.Lock()
 		r.opening.Leave(ssrc)
-		r.out.Wipe()
-		r.given = 0
+		r.unread.wipe()
 		r.mu.Unlock()
 	}
 }
@@ -261,8 +261,7 @@ type remote struct {
 
 	mu      sync.Mutex
 	opening *rtpseal.Opening
-	out     rtpseal.Packets
-	given   int // of out
+	unread  unread
 	armed   bool
 	closed  bool
 	inner   []byte
@@ -286,7 +285,6 @@ func (r *remote) Read(b []byte, a interceptor.Attributes) (int, interceptor.Attr
 		if err = r.push(b[:n], time.Now()); err != nil {
 			r.i.o.Refused(nil, err)
 		}
-		r.arm()
 		r.mu.Unlock()
 	}
 }
@@ -310,30 +308,42 @@ func (r *remote) ready(b []byte) (int, error) {
 	if r.closed {
 		return 0, io.EOF
 	}
-	for r.given < r.out.Len() {
-		pkt := r.out.At(r.given)
-		r.given++
-		if !r.resent && len(pkt) <= len(b) {
-			return copy(b, pkt), nil
-		}
-		if h, payload, err := rtpseal.ParsePacket(pkt); r.resent && err == nil && len(pkt)+2 <= len(b) {
-			copy(b, pkt[:h.Size])
-			copy(b[h.Size:], pkt[2:4])
-			copy(b[h.Size+2:], payload)
-			binary.BigEndian.PutUint16(b[2:], r.seq)
-			r.seq++
-			return h.Size + 2 + len(payload), nil
+	defer r.arm()
+	for pkt := r.unread.next(); pkt != nil; pkt = r.unread.next() {
+		n := r.fill(b, pkt)
+		clear(pkt)
+		if n > 0 {
+			return n, nil
 		}
 		r.i.o.Refused(nil, rtpseal.ErrTooLong)
 	}
-	r.out.Wipe()
-	r.given = 0
 	return 0, nil
 }
 
-func (r *remote) push(pkt []byte, now time.Time) error {
+// fill copies a packet to where it is to be read; 0 if it is too long for that.
+func (r *remote) fill(b, pkt []byte) int {
 	if !r.resent {
-		return r.opening.Push(pkt, now, &r.out)
+		if len(pkt) > len(b) {
+			return 0
+		}
+		return copy(b, pkt)
+	}
+	h, payload, err := rtpseal.ParsePacket(pkt)
+	if err != nil || len(pkt)+2 > len(b) {
+		return 0
+	}
+	copy(b, pkt[:h.Size])
+	copy(b[h.Size:], pkt[2:4])
+	copy(b[h.Size+2:], payload)
+	binary.BigEndian.PutUint16(b[2:], r.seq)
+	r.seq++
+	return h.Size + 2 + len(payload)
+}
+
+func (r *remote) push(pkt []byte, now time.Time) error {
+	r.unread.now = now
+	if !r.resent {
+		return r.opening.Push(pkt, now, &r.unread.packets)
 	}
 	// RTX: the sequence number that the packet had stands before its payload.
 	h, payload, err := rtpseal.ParsePacket(pkt)
@@ -349,12 +359,12 @@ func (r *remote) push(pkt []byte, now time.Time) error {
 	r.inner = append(append(r.inner[:0], pkt[:h.Size]...), payload[2:]...)
 	r.inner[0] &^= 0x20
 	copy(r.inner[2:4], payload)
-	return r.opening.Push(r.inner, now, &r.out)
+	return r.opening.Push(r.inner, now, &r.unread.packets)
 }
 
 // arm has what waits swept as long as there is anything; mu is held.
 func (r *remote) arm() {
-	if r.armed || r.closed || r.opening.Kept() == 0 {
+	if r.armed || r.closed || r.opening.Kept() == 0 && !r.unread.left() {
 		return
 	}
 	r.armed = true
@@ -363,10 +373,23 @@ func (r *remote) arm() {
 		defer r.mu.Unlock()
 		r.armed = false
 		if !r.closed {
-			r.opening.Sweep(time.Now(), &r.out)
+			r.sweep(time.Now())
 			r.arm()
 		}
 	})
+}
+
+func (r *remote) sweep(now time.Time) {
+	r.unread.now = now
+	r.opening.Sweep(now, &r.unread.packets)
+	r.dropped(r.unread.drop(func(o origin) bool { return now.Sub(o.at) > unreadAge }), "age")
+}
+
+// dropped tells of packets that were opened and will not be read.
+func (r *remote) dropped(n int, why string) {
+	if n > 0 && r.i.o.Dropped != nil {
+		r.i.o.Dropped(rtpseal.Drop{SSRC: r.ssrc, Packets: n, Why: why})
+	}
 }
 
 func (r *remote) close() {
@@ -374,6 +397,5 @@ func (r *remote) close() {
 	defer r.mu.Unlock()
 	r.closed = true
 	r.opening.Close()
-	r.out.Wipe()
-	r.given = 0
+	r.unread.wipe()
 }

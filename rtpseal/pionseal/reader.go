@@ -54,12 +54,14 @@ type Reader struct {
 	asked  time.Time
 	lost   bool
 	now    time.Time
+	armed  bool
 	closed bool
 }
 
 const (
 	readSize    = 1 << 16
 	sweepEvery  = 50 * time.Millisecond
+	idleSweep   = 500 * time.Millisecond // while nobody reads
 	keyframeGap = 500 * time.Millisecond
 )
 
@@ -105,12 +107,41 @@ func (r *Reader) next() (f Frame, ok bool, deadline time.Time, err error) {
 	f, ok = r.order.take(r.now)
 	r.ask()
 	if ok {
+		r.arm()
 		return f, true, deadline, nil
 	}
 	if r.rx.Kept() > 0 || r.order.waits() {
 		deadline = r.now.Add(sweepEvery)
 	}
 	return Frame{}, false, deadline, r.src.SetReadDeadline(deadline)
+}
+
+// arm has what is held dropped in time, though ReadFrame may not be called again; mu is
+// held.
+func (r *Reader) arm() {
+	if r.armed || r.closed || r.rx.Kept() == 0 && !r.order.waits() {
+		return
+	}
+	r.armed = true
+	time.AfterFunc(idleSweep, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.armed = false
+		if !r.closed {
+			r.sweep(time.Now())
+			r.arm()
+		}
+	})
+}
+
+func (r *Reader) sweep(now time.Time) {
+	r.now = now
+	r.rx.Sweep(now)
+	r.order.drop(func(w *waiting) bool {
+		old := now.Sub(w.heard) > rtpseal.MaxAge-2*idleSweep
+		r.lost = r.lost || old
+		return old
+	})
 }
 
 // take takes in what was read.
@@ -190,7 +221,8 @@ type waiting struct {
 	f       Frame
 	kid     cipher.KeyID
 	packets int
-	at      time.Time
+	at      time.Time // when it was opened
+	heard   time.Time // when the first of it came
 }
 
 func (o *order) put(u *rtpseal.Unit, frame []byte, now time.Time) {
@@ -199,7 +231,7 @@ func (o *order) put(u *rtpseal.Unit, frame []byte, now time.Time) {
 		buf, o.spare = o.spare[n-1][:0], o.spare[:n-1]
 	}
 	h, _, _ := cipher.ParseHeader(u.Sealed) // it opened
-	w := waiting{Frame{u.Header, append(buf, frame...)}, h.KID, u.Packets, now}
+	w := waiting{Frame{u.Header, append(buf, frame...)}, h.KID, u.Packets, now, u.FirstHeard}
 	i := len(o.frames)
 	if o.wait > 0 {
 		for i > 0 && int16(u.Sequence-o.frames[i-1].f.Sequence) < 0 {
