@@ -65,7 +65,7 @@ type Unit struct {
 type Drop struct {
 	SSRC    uint32
 	Packets int
-	Why     string // "age", "room", "streams", "left" or "clash"
+	Why     string // "age", "room", "streams", "left" or "clash"; of a [FrameJoiner] "missing" or "late", too
 }
 
 // Depacketizer puts sealed units together from RTP packets, which may come in any

@@ -35,11 +35,12 @@ func plainAddr(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
-// Run passes RTCP back until the context ends.
+// Run passes RTCP back until the context ends, and closes the socket: it is to end behind
+// those of the gateways that send from it.
 func (e *Exchange) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { e.pc.Close() })()
+	defer e.pc.Close()
 	var one batch
-	pump(ctx, e.link, func(b *batch) {
+	pump(ctx, wake(ctx, e.link), e.link, func(b *batch) {
 		for i, m := range b.msgs {
 			e.mu.RLock()
 			f := e.peers[plainAddr(b.source(i))]

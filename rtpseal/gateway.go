@@ -96,7 +96,7 @@ func NewGateway(o GatewayOptions, mapper func(refused func(*Unit, error), droppe
 	if o.ControlOut != nil {
 		g.controlOut = newLink(o.ControlOut)
 	}
-	m, err := mapper(g.refused, func(d Drop) { g.o.Stats.Refused[GivenUp].Add(uint64(d.Packets)) })
+	m, err := mapper(g.refused, func(d Drop) { g.o.Stats.Refused[d.reason()].Add(uint64(d.Packets)) })
 	if err != nil {
 		return nil, err
 	}
@@ -116,20 +116,20 @@ func (g *Gateway) refused(u *Unit, err error) {
 	g.o.Log(u, err)
 }
 
-// Run passes packets on until the context ends, and closes the sockets.
+// Run passes packets on until the context ends, and then those that have arrived before,
+// for at most drainAtMost; then it closes the sockets.
 func (g *Gateway) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, g.close)
-	defer func() {
-		if stop() {
-			g.close()
-		}
-	}()
+	own := []*link{g.in, g.controlIn}
+	if g.o.Exchange == nil {
+		own = append(own, g.out, g.controlOut)
+	}
+	woken := wake(ctx, own...)
 	var running sync.WaitGroup
 	loop := func(l *link, f func(*batch)) {
 		if l == nil {
 			return
 		}
-		running.Go(func() { pump(ctx, l, f) })
+		running.Go(func() { pump(ctx, woken, l, f) })
 	}
 	if g.o.Exchange == nil {
 		loop(g.out, g.backward(g.in, &g.peer))
@@ -138,8 +138,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.o.Exchange == nil && g.controlOut != nil && g.controlIn != nil {
 		loop(g.controlOut, g.backward(g.controlIn, &g.controlPeer))
 	}
-	pump(ctx, g.in, g.media)
+	pump(ctx, woken, g.in, g.media)
 	running.Wait()
+	g.close()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.o.Stats.Held.Add(-g.held)
@@ -151,24 +152,6 @@ func (g *Gateway) close() {
 	for _, c := range []net.PacketConn{g.o.In, g.o.Out, g.o.ControlIn, g.o.ControlOut} {
 		if c != nil {
 			c.Close()
-		}
-	}
-}
-
-// pump reads until the socket is closed. Other errors are of single packets, and pass.
-func pump(ctx context.Context, l *link, f func(*batch)) {
-	for {
-		err := l.read(f)
-		switch {
-		case err == nil:
-		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
-			return
-		default:
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(10 * time.Millisecond):
-			}
 		}
 	}
 }

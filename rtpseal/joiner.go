@@ -7,10 +7,12 @@ import (
 )
 
 // Bounds of a [FrameJoiner]: it waits for packets that are late as long as no more
-// than lateMost others came, and no longer than lateAge.
+// than lateMost others came, and no longer than lateAge. Of so many of those that it gave
+// up it knows afterwards that they are late, and no duplicates.
 const (
 	lateMost = 64
 	lateAge  = 200 * time.Millisecond
+	missMost = 1024
 	maxFrame = 32 << 20 // bytes
 	maxJoin  = 64 << 20 // bytes, of all streams
 )
@@ -33,7 +35,12 @@ type joining struct {
 	join joiner
 
 	begun   bool
+	first   uint16 // the sequence number it began with
+	taken   int
 	next    uint16 // the sequence number that is waited for
+	missed  map[uint16]struct{}
+	far     bool   // a packet came that is far behind
+	anew    uint16 // the number behind it
 	waiting map[uint16]waiting
 	frame   []byte
 	ts      uint32
@@ -48,7 +55,8 @@ type waiting struct {
 
 // NewFrameJoiner makes a FrameJoiner. frame is called for every frame, with the header
 // of its last packet; the frame is valid until it returns. dropped, which may be nil, is
-// told of frames that are given up.
+// told of frames that are given up ("clash"), of packets that are not there in their turn
+// ("missing"), and of those that come behind it ("late"): a keyframe is needed then.
 func NewFrameJoiner(c Codec, frame func(h Header, frame []byte) error, dropped func(Drop)) (*FrameJoiner, error) {
 	if c.join == nil || frame == nil {
 		return nil, errors.New("rtpseal: a FrameJoiner needs a codec, and somebody to give frames to")
@@ -82,8 +90,18 @@ func (f *FrameJoiner) Push(pkt []byte, now time.Time) error {
 	}
 	j.heard = now
 	if before(h.Sequence, j.next) {
+		if j.again(h.Sequence) {
+			if n := len(j.waiting); n > 0 {
+				f.dropped(Drop{j.ssrc, n, "clash"})
+			}
+			f.wipe(j)
+			return f.Push(pkt, now)
+		}
 		if j.begun || uint16(j.next-h.Sequence) > lateMost {
-			return nil // a duplicate, or too late
+			if j.late(h.Sequence) || j.far {
+				f.dropped(Drop{j.ssrc, 1, "late"})
+			}
+			return nil // that, or a duplicate
 		}
 		j.next = h.Sequence
 	}
@@ -117,18 +135,60 @@ func (f *FrameJoiner) advance(j *joining, now time.Time) (err error) {
 				return err
 			}
 			j.broken = true
+			f.dropped(Drop{j.ssrc, j.miss(first), "missing"})
 			j.next = first
 			continue
 		}
 		delete(j.waiting, j.next)
 		f.kept -= len(w.pkt)
+		if !j.begun {
+			j.begun, j.first = true, j.next
+		}
+		delete(j.missed, j.next)
 		j.next++
-		j.begun = true
+		j.taken++
+		j.far = false
 		if e := f.take(j, w.pkt); e != nil {
 			err = e
 		}
 	}
 	return err
+}
+
+// miss gives up the packets in front of another one, and returns how many.
+func (j *joining) miss(first uint16) int {
+	n := int(first - j.next)
+	if j.missed == nil {
+		j.missed = map[uint16]struct{}{}
+	}
+	for i := max(0, n-missMost/2); i < n; i++ {
+		if len(j.missed) >= missMost {
+			clear(j.missed)
+		}
+		j.missed[j.next+uint16(i)] = struct{}{}
+	}
+	return n
+}
+
+// late reports whether a packet of before was not taken in: it was given up, or is older
+// than the first.
+func (j *joining) late(seq uint16) bool {
+	if _, ok := j.missed[seq]; ok {
+		delete(j.missed, seq)
+		return true
+	}
+	return !j.begun || j.taken < 1<<14 && before(seq, j.first)
+}
+
+// again reports whether a packet is the second in a row that is far behind: the sender
+// has begun anew with other numbers (as RFC 3550, Appendix A.1, has it).
+func (j *joining) again(seq uint16) bool {
+	if uint16(j.next-seq) <= missMost {
+		return false
+	}
+	second := j.far && seq == j.anew
+	j.far, j.anew = true, seq+1
+	return second
 }
 
 // take takes in a packet in its turn.
@@ -187,17 +247,19 @@ func (f *FrameJoiner) Sweep(now time.Time) {
 
 // Leave drops and wipes what is kept of a stream.
 func (f *FrameJoiner) Leave(ssrc uint32) {
-	j := f.streams[ssrc]
-	if j == nil {
-		return
+	if j := f.streams[ssrc]; j != nil {
+		f.wipe(j)
+		f.left(ssrc)
 	}
+}
+
+func (f *FrameJoiner) wipe(j *joining) {
 	f.reset(j)
 	for _, w := range j.waiting {
 		f.kept -= len(w.pkt)
 		clear(w.pkt)
 	}
-	delete(f.streams, ssrc)
-	f.left(ssrc)
+	delete(f.streams, j.ssrc)
 }
 
 // Kept is how many bytes are held.

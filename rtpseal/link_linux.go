@@ -25,10 +25,11 @@ const (
 // sysLink moves packets by recvmmsg and sendmmsg, and rows of packets of one size by
 // UDP_GRO and UDP_SEGMENT where the kernel has them (4.18, 5.0).
 type sysLink struct {
-	raw   syscall.RawConn
-	v6    bool
-	noRow atomic.Bool // the kernel or the device refused UDP_SEGMENT
-	zone  zone        // of the last address that was written to
+	raw    syscall.RawConn
+	v6     bool
+	noRow  atomic.Bool // the kernel or the device refused UDP_SEGMENT
+	drains atomic.Bool // a read that finds nothing fails
+	zone   zone        // of the last address that was written to
 
 	// What the callbacks use: a read and a write run at a time.
 	onRead, onWrite func(fd uintptr) bool
@@ -90,6 +91,9 @@ func (l *sysLink) init(u *net.UDPConn) error {
 	return nil
 }
 
+// drain has reads wait for nothing from now on.
+func (l *sysLink) drain() { l.drains.Store(true) }
+
 func (b *sysBatch) source(i int) netip.AddrPort { return from(&b.names[i]) }
 
 func (l *sysLink) read(f func(*batch)) error {
@@ -128,7 +132,7 @@ func (l *sysLink) tryRead(fd uintptr) bool {
 	if errno != 0 || n == 0 {
 		batches <- b
 		l.got, l.readErr = nil, errno
-		return errno != unix.EAGAIN
+		return errno != unix.EAGAIN || l.drains.Load()
 	}
 	b.msgs = b.msgs[:0]
 	for i := range int(n) {

@@ -14,6 +14,8 @@ type sysBatch struct{}
 
 func (*sysLink) init(*net.UDPConn) error { return errors.ErrUnsupported }
 
+func (*sysLink) drain() {}
+
 func (*sysBatch) source(int) netip.AddrPort { return netip.AddrPort{} }
 
 func (*sysLink) read(func(*batch)) error { return errors.ErrUnsupported }

@@ -25,11 +25,13 @@ const (
 	Uncuttable                 // over the MTU, and not to be cut
 	GivenUp                    // part of a unit whose other packets did not come in time, or had no room
 	NotSent                    // refused by the network
+	Missing                    // of frames: not there in its turn, lost or late
+	Late                       // of frames: came behind its turn
 	reasonsInTotal
 )
 
 var reasonNames = [reasonsInTotal]string{
-	"not-rtp", "no-descriptor", "unknown-kid", "authentication", "replay", "not-sealed", "no-codec", "codec", "mtu", "given-up", "not-sent",
+	"not-rtp", "no-descriptor", "unknown-kid", "authentication", "replay", "not-sealed", "no-codec", "codec", "mtu", "given-up", "not-sent", "missing", "late",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
@@ -64,6 +66,17 @@ func reasonOf(err error) Reason {
 		return Uncuttable
 	}
 	return NotSealed
+}
+
+// reason sorts what was given up.
+func (d Drop) reason() Reason {
+	switch d.Why {
+	case "missing":
+		return Missing
+	case "late":
+		return Late
+	}
+	return GivenUp
 }
 
 // Stats count what a [Gateway] does. Several gateways may share them.

@@ -299,9 +299,11 @@ func (p *program) gateway(c *cobra.Command, o *gatewayOptions) error {
 		defer stop()
 	}
 	go log.run(ctx) // not waited for: whoever reads it may have stopped
-	var running sync.WaitGroup
+	var running, exchanging sync.WaitGroup
+	exchange, stopExchange := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopExchange()
 	for _, e := range keys.exchanges {
-		running.Go(func() { e.Run(ctx) })
+		exchanging.Go(func() { e.Run(exchange) })
 	}
 	for _, g := range flows {
 		running.Go(func() { g.Run(ctx) })
@@ -318,6 +320,8 @@ func (p *program) gateway(c *cobra.Command, o *gatewayOptions) error {
 	}
 	p.notef("running; ctrl-c ends it")
 	running.Wait()
+	stopExchange() // gateways send from it what has arrived before they were stopped
+	exchanging.Wait()
 	p.gatewaySummary(stats)
 	if why := context.Cause(ctx); c.Context().Err() == nil && !errors.Is(why, context.Canceled) {
 		return cloudError(c.Context(), why)

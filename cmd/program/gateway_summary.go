@@ -14,6 +14,8 @@ var whyNot = map[rtpseal.Reason]string{
 	rtpseal.CodecForm:    "not of the codec that --per-frame names",
 	rtpseal.Uncuttable:   "longer than --mtu",
 	rtpseal.GivenUp:      "pieces whose other pieces did not come: the network loses packets",
+	rtpseal.Missing:      "not there when their turn came, so that frames are lost: the network loses or delays packets; a keyframe is needed",
+	rtpseal.Late:         "came when others had not waited for them any longer: the network delays packets by more than 64, or 200 ms",
 	rtpseal.NotSent:      "refused by the network: does somebody receive there, and is the proxy up?",
 }
 

@@ -34,6 +34,8 @@ type opening struct {
 	written  uint64
 	refused  uint64
 	dropped  uint64
+	missing  uint64 // as a FrameJoiner tells
+	late     uint64
 	refusal  error
 	needs    bool // a codec
 	writeErr error
@@ -284,7 +286,16 @@ func (op *opening) frame(_, timestamp uint32, frame []byte) {
 	op.written++
 }
 
-func (op *opening) drop(d rtpseal.Drop) { op.dropped += uint64(max(1, d.Packets)) }
+func (op *opening) drop(d rtpseal.Drop) {
+	switch d.Why {
+	case "missing":
+		op.missing += uint64(d.Packets)
+	case "late":
+		op.late += uint64(d.Packets)
+	default:
+		op.dropped += uint64(max(1, d.Packets))
+	}
+}
 
 // nothing explains why no packet came out; hint is about the channel's key.
 func (op *opening) nothing(in *input, o openOptions, hint string) error {
@@ -321,6 +332,12 @@ func (op *opening) verdict(in *input, torn bool) error {
 	}
 	if op.dropped > 0 {
 		parts = append(parts, count(op.dropped, "packet")+" belong to frames that are not complete, or whose key was never announced")
+	}
+	if op.missing > 0 {
+		parts = append(parts, count(op.missing, "packet")+" missing or late: their frames are lost")
+	}
+	if op.late > 0 {
+		parts = append(parts, count(op.late, "packet")+" came, but too late")
 	}
 	if torn {
 		parts = append(parts, "it ends within a packet")

@@ -1,0 +1,115 @@
+package rtpseal_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chanseal/chanseal/cipher"
+	"github.com/chanseal/chanseal/rtpseal"
+)
+
+// TestDrain: what had arrived when the context ended still passes, RTCP on its own port
+// included, by all paths; then Run returns, though more comes all the time.
+func TestDrain(t *testing.T) {
+	for _, path := range []string{"batched", "single", "exchange"} {
+		t.Run(path, func(t *testing.T) {
+			seal, open := pair(t, cipher.AES128GCM())
+			const host = "127.0.0.1:0"
+			wrap := func(c *net.UDPConn) net.PacketConn {
+				if path == "single" {
+					return slowConn{c}
+				}
+				return c
+			}
+			src, dst, controlDst := socket(t, host), socket(t, host), socket(t, host)
+			in, out, controlIn, controlOut := socket(t, host), socket(t, host), socket(t, host), socket(t, host)
+			o := rtpseal.GatewayOptions{In: wrap(in), Out: wrap(out), To: local(dst), ControlIn: wrap(controlIn), ControlOut: wrap(controlOut), ControlTo: local(controlDst)}
+			running, stop := context.WithCancel(context.Background())
+			defer stop()
+			if path == "exchange" {
+				o.Exchange = rtpseal.NewExchange(out)
+				o.Out, o.ControlOut = nil, nil
+				go o.Exchange.Run(running)
+			}
+			g, err := rtpseal.NewGateway(o, func(func(*rtpseal.Unit, error), func(rtpseal.Drop)) (rtpseal.Mapper, error) {
+				return rtpseal.MapSealing(sealing(t, seal, 1200)), nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			const n = 500
+			for i := range n {
+				src.WriteToUDPAddrPort(plain(5, uint32(i), uint16(i), false, nil, fmt.Append(nil, "packet ", i)), local(in))
+			}
+			bye := []byte{0x81, 203, 0, 1, 0, 0, 0, 5}
+			src.WriteToUDPAddrPort(bye, local(controlIn))
+			ended, end := context.WithCancel(context.Background())
+			end()
+			g.Run(ended)
+
+			opened := opening(t, open, func(_ *rtpseal.Unit, err error) { t.Error(err) })
+			buf := make([]byte, 4096)
+			var got rtpseal.Packets
+			dst.SetReadDeadline(time.Now().Add(10 * time.Second))
+			for i := range n {
+				k, _, err := dst.ReadFromUDPAddrPort(buf)
+				if err != nil {
+					t.Fatalf("packet %d: %v", i, err)
+				}
+				if err := opened.Push(buf[:k], time.Now(), &got); err != nil || got.Len() != i+1 || binary.BigEndian.Uint32(got.At(i)[4:]) != uint32(i) {
+					t.Fatalf("packet %d: %v, %d came out", i, err, got.Len())
+				}
+			}
+			controlDst.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if k, _, err := controlDst.ReadFromUDPAddrPort(buf); err != nil || !bytes.Equal(buf[:k], bye) {
+				t.Errorf("BYE: %v, %x", err, buf[:k])
+			}
+			if err := in.SetDeadline(time.Time{}); err == nil {
+				t.Error("the socket is open")
+			}
+		})
+	}
+}
+
+// TestDrainEnds: it does not go on for as long as packets come.
+func TestDrainEnds(t *testing.T) {
+	const host = "127.0.0.1:0"
+	for _, fast := range []bool{true, false} {
+		seal, _ := pair(t, cipher.AES128GCM())
+		src, dst, in, out := socket(t, host), socket(t, host), socket(t, host), socket(t, host)
+		to := local(in)
+		o := rtpseal.GatewayOptions{In: in, Out: out, To: local(dst)}
+		if !fast {
+			o.In = slowConn{in}
+		}
+		g, err := rtpseal.NewGateway(o, func(func(*rtpseal.Unit, error), func(rtpseal.Drop)) (rtpseal.Mapper, error) {
+			return rtpseal.MapSealing(sealing(t, seal, 1200)), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan struct{})
+		var flooding sync.WaitGroup
+		flooding.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					src.WriteToUDPAddrPort(plain(5, 1, 1, false, nil, []byte("more")), to)
+				}
+			}
+		})
+		ended, end := context.WithCancel(context.Background())
+		end()
+		g.Run(ended)
+		close(over)
+		flooding.Wait()
+	}
+}
