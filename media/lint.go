@@ -151,6 +151,12 @@ func (l *linter) sps(track uint64, frame int, nal []byte) {
 		l.add(track, frame, "a sequence parameter set that cannot be read", "receivers drop what follows", "encode anew")
 		return
 	}
+	if !s.frameMBsOnly {
+		l.add(track, frame, "interlaced pictures", "hardware decoders of browsers (Chromium's) refuse such a sequence parameter set (frame_mbs_only_flag 0)", "deinterlace before encoding: -vf bwdif")
+	}
+	if s.depthLuma > 0 || s.depthChroma > 0 || s.chroma == 2 || s.chroma == 3 && s.profile != 244 {
+		l.add(track, frame, "samples of more than 8 bits, or chroma of 4:2:2", "browsers know no such profile of H.264 (High 10, High 4:2:2): calls with them do not negotiate it", "encode with -pix_fmt yuv420p")
+	}
 	const why = "receivers built on libwebrtc rewrite this parameter set, so that every keyframe whose parameter sets stay readable and authenticated fails"
 	switch {
 	case s.reorder < 0:

@@ -2,7 +2,9 @@ package media
 
 import (
 	"bytes"
+	"encoding/hex"
 	"os"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -122,6 +124,42 @@ func TestLint(t *testing.T) {
 		}
 		if !reordered {
 			t.Errorf("%s: B-frames are not found", name)
+		}
+	}
+}
+
+// TestLintSPS: what browsers do not take shows in the sequence parameter sets of x264.
+func TestLintSPS(t *testing.T) {
+	const (
+		reordered = "frames out of order (B-frames)"
+		fields    = "interlaced pictures"
+		samples   = "samples of more than 8 bits, or chroma of 4:2:2"
+	)
+	for _, c := range []struct {
+		name, sps string
+		want      []string
+	}{
+		{"-tune zerolatency", "6764000dacb20283f60220000003002000000651e28549", nil},
+		{"B-frames", "6764000dacd94141fb011000000300100000030320f1429960", []string{reordered}},
+		{"-flags +ilme+ildct", "67640015acd941410fcb808800000300080000030190f8a14cb0", []string{fields, reordered}},
+		{"-pix_fmt yuv420p10le", "676e000da6cd94141fb011000003000100000300320f142996", []string{samples, reordered}},
+		{"-pix_fmt yuv422p", "677a000dbcd94141fb011000000300100000030320f1429960", []string{samples, reordered}},
+	} {
+		nal, err := hex.DecodeString(c.sps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &linter{seen: map[string]bool{}}
+		l.sps(1, 0, nal)
+		var got []string
+		for _, f := range l.found {
+			got = append(got, f.What)
+			if f.Why == "" || f.Do == "" {
+				t.Errorf("%s: %+v", c.name, f)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 }
