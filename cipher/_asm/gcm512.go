@@ -13,8 +13,7 @@ package main
 // runs beside the payload, up to three AAD blocks and the length block are
 // multiplied as one vector, and there is one reduction. A longer frame runs the loop
 // while more than 512 bytes are left and then takes the same straight line, with the
-// GHASH state in the AAD blocks' place; Seal, whose last chunk is not hashed then,
-// encrypts the straight line's counters beside that (drain).
+// GHASH state in the AAD blocks' place; Seal goes into it behind its AES (loop512.go).
 //
 // Registers, everywhere:
 //
@@ -28,11 +27,6 @@ package main
 // frame's beginning: then they are constants, and Z8 is the nonce; else Z8 counters
 // reflected, Z9 counter step. Z10 byte swap, Z14 AAD blocks or state, Z16 Z17 round keys,
 // Z18 last round key, Z24-Z31 ciphertext in Open.
-//
-// loop: R8 first 8 bytes of the nonce, as they lie, R9 the last 4, big endian, << 32,
-// R12 R13 round table's next row and end, R14 counter >> 8, Z29 Z9 first round's base
-// for vectors 0-6 and 7, Z16 Z10 byte swap that also gathers the low or high halves of
-// two vectors, Z17 round key, Z25 state, Z26 last round key, Z27 scratch.
 //
 // A call takes an array of frames and runs them back to back: the end of one, which
 // waits for its last reduction, overlaps with the start of the next, and registers are
@@ -426,18 +420,16 @@ func frames(nr int, seal bool) []string {
 	state := cat([]string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16),
 		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPCLMULQDQ $0x01, Z15, Z14, Z12",
 		"VPCLMULQDQ $0x10, Z15, Z14, Z14", "VPXORQ Z14, Z12, Z12"}, fold(false))
-	// The counters of what the loop leaves over, from the frame at DX on.
-	rest := []string{"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), f("LEAQ %d(CX), CX", map[bool]int{true: 0, false: -16}[seal]), "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
-		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
-		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
-		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9"}
+	o = append(o, loop(nr, seal, state, chunk, seal)...)
 	if seal {
-		o = append(o, loop(nr, seal, state, chunk, rest)...)
 		return append(append(o, bounceIn("t")...), "")
 	}
-	o = append(o, loop(nr, seal, state, chunk, nil)...)
-	o = append(o, "VMOVDQA64 X25, X14", "XORL R10, R10")
-	o = append(o, rest...)
+	// The counters of what the loop leaves over, from the frame at DX on.
+	o = append(o, "VMOVDQA64 X25, X14", "XORL R10, R10",
+		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), "SUBQ $16, CX", "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
+		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
+		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
+		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9")
 	return append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVL $1, R9", "JMP small", "")
 }
 
@@ -452,220 +444,10 @@ func body(nr int, seal bool) []string {
 	o = append(o, loadArgs()...)
 	o = append(o, "BSWAPQ R8", "MOVQ st+48(FP), CX", f("VMOVDQU64 %d(CX), X25", stY), f("ADDQ %d(CX), R9", stBlocks))
 	o = append(o, longSetup(nr)...)
-	o = append(o, loop(nr, seal, nil, 0, nil)...)
+	o = append(o, loop(nr, seal, nil, 0, false)...)
 	o = append(o, "MOVQ st+48(FP), CX", f("VMOVDQU64 X25, %d(CX)", stY))
 	o = append(o, wipe()...)
 	return append(o, "RET", "")
-}
-
-func longSetup(nr int) []string {
-	return cat([]string{"MOVL R9, R14", "SHRL $8, R14", "SHRQ $32, R9", "SHLQ $32, R9",
-		f("LEAQ %d(AX), R12", offTable), f("LEAQ %d(R12), R13", tableLen),
-		f("VBROADCASTI32X4 %d(AX), Z26", 16*nr), "MOVL $1, CX", "KMOVB CX, K4",
-		"VMOVDQU64 lowHalves<>(SB), Z16"}, tableBase("Z29"), []string{"VMOVDQA64 Z29, Z9"})
-}
-
-// tableBase puts the first round of the counter block with low byte 0 into dst.
-func tableBase(dst string) []string {
-	return []string{"MOVL R14, CX", "SHLL $8, CX", "ADDQ R9, CX", "BSWAPQ CX", "VMOVQ R8, X15", "VPINSRQ $1, CX, X15, X15",
-		"VPXOR (AX), X15, X15", "VAESENC 16(AX), X15, X15", f("VSHUFI64X2 $0, Z15, Z15, %s", dst)}
-}
-
-// advance moves to the table's next eight rows of four. In the last ones of a
-// period the low byte wraps within vector 7.
-func advance() []string {
-	o := []string{f("ADDQ $%d, R12", chunk), f("LEAQ %d(R12), CX", chunk), "CMPQ CX, R13", "JB advanced", "JNE wrap", "INCL R14"}
-	o = append(o, tableBase("Z30")...)
-	o = append(o, "VSHUFI64X2 $0xe4, Z30, Z29, Z9", "JMP advanced", "wrap:", f("LEAQ %d(AX), R12", offTable))
-	o = append(o, tableBase("Z29")...)
-	return append(o, "VMOVDQA64 Z29, Z9", "advanced:")
-}
-
-// chunkAES is eight vectors from (SI) to (DI).
-func chunkAES(nr int) []string {
-	var o []string
-	for i := 0; i < 8; i++ {
-		base := 29
-		if i == 7 {
-			base = 9
-		}
-		o = append(o, f("VPXORQ %d(R12), Z%d, Z%d", 64*i, base, i))
-	}
-	for r := 2; r < nr; r++ {
-		o = append(o, f("VBROADCASTI32X4 %d(AX), Z17", 16*r))
-		for i := 0; i < 8; i++ {
-			o = append(o, f("VAESENC Z17, Z%d, Z%d", i, i))
-		}
-	}
-	for i := 0; i < 8; i++ {
-		o = append(o, f("VPXORQ %d(SI), Z26, Z27", 64*i), f("VAESENCLAST Z27, Z%d, Z%d", i, i), f("VMOVDQU64 Z%d, %d(DI)", i, 64*i))
-	}
-	return o
-}
-
-var ghashPool = []int{8, 14, 15, 18, 20, 21, 23, 24, 28, 30, 31}
-
-// chunkGHASH multiplies eight vectors at base into fresh sums, two vectors at a
-// time, while it reduces the sums of the chunk before; that state enters with
-// the first pair, which is therefore taken last. One element per product, so
-// that merging spaces the products evenly; a product is added two slots later.
-func chunkGHASH(base string, off int) [][]string {
-	prepare := func(p int) []string {
-		n := f("p%d", p)
-		o := []string{f("VMOVDQU64 %d(%s), {%sb}", 128*p+64+off, base, n), f("VMOVDQU64 %d(%s), {%su}", 128*p+off, base, n), f("VMOVDQA64 {%su}, {%sw}", n, n),
-			f("VPERMT2B {%sb}, Z16, {%su}", n, n), f("VPERMT2B {%sb}, Z10, {%sw}", n, n)}
-		if p == 0 {
-			o = append(o, f("VPXORQ Z25, {%su}, K4, {%su}", n, n), "VPSRLDQ $8, Z25, Z25", f("VPXORQ Z25, {%sw}, {%sw}", n, n))
-		}
-		return append(o, f("VPXORQ {%su}, {%sw}, {%sx}", n, n, n))
-	}
-	reduce := [][]string{
-		{"VPTERNLOGQ $0x96, Z11, Z13, Z12", "VMOVDQA64 Z12, {m}", "VMOVDQA64 Z13, {h}", "VPSHUFD $0x4e, Z11, {ls}", "VPCLMULQDQ $0x10, reduce<>(SB), Z11, {t1}"},
-		{"VPTERNLOGQ $0x96, {t1}, {ls}, {m}", "VPCLMULQDQ $0x10, reduce<>(SB), {m}, {t2}", "VPSHUFD $0x4e, {m}, {m}"},
-		{"VPTERNLOGQ $0x96, {t2}, {m}, {h}", "VEXTRACTI64X4 $1, {h}, {Y:e}"},
-		{"VPXORQ {Y:e}, {Y:h}, {Y:h}", "VEXTRACTI64X2 $1, {Y:h}, {X:e2}"},
-		{"VPXORQ {X:e2}, {X:h}, X25"},
-	}
-	order := []int{1, 2, 3, 0}
-	slots := [][]string{prepare(order[0]), reduce[0]}
-	var due []string // sums waiting for their two products
-	var dueAt []int
-	seen := map[string]bool{}
-	k, red := 0, 1
-	for pi, p := range order {
-		var next []string
-		if pi+1 < len(order) {
-			next = prepare(order[pi+1])
-		}
-		per := (len(next) + 3) / 4
-		for ci, half := range []struct {
-			table    int
-			reg, acc string
-		}{{offLo, "u", "Z11"}, {offHi, "w", "Z13"}, {offMid, "x", "Z12"}} {
-			for wi, imm := range []string{"00", "11"} {
-				slot := []string{f("VPCLMULQDQ $0x%s, %d(AX), {p%d%s}, {p%d%s%s}", imm, half.table+64*p, p, half.reg, p, half.reg, imm)}
-				for len(due) > 0 && dueAt[0] <= k {
-					slot = append(slot, due[0])
-					due, dueAt = due[1:], dueAt[1:]
-				}
-				if wi == 1 {
-					op := f("VPXORQ {p%d%s00}, {p%d%s11}, %s", p, half.reg, p, half.reg, half.acc)
-					if seen[half.acc] {
-						op = f("VPTERNLOGQ $0x96, {p%d%s00}, {p%d%s11}, %s", p, half.reg, p, half.reg, half.acc)
-					}
-					seen[half.acc] = true
-					due, dueAt = append(due, op), append(dueAt, k+2)
-				}
-				if red < len(reduce) && (k == 3 || k == 7 || k == 11 || k == 15) {
-					slot = append(slot, reduce[red]...)
-					red++
-				}
-				if ci >= 1 {
-					m := min(per, len(next))
-					slot, next = append(slot, next[:m]...), next[m:]
-				}
-				slots = append(slots, slot)
-				k++
-			}
-		}
-	}
-	return append(slots, due)
-}
-
-// spread lays slots evenly over a stream.
-func spread(stream []string, slots [][]string) []string {
-	var o []string
-	i := 0
-	for s, slot := range slots {
-		to := (s + 1) * len(stream) / len(slots)
-		o = append(o, slot...)
-		o = append(o, stream[i:to]...)
-		i = to
-	}
-	return append(o, stream[i:]...)
-}
-
-// loop runs while more than floor bytes are left and leaves the state in X25.
-// Seal hashes the chunk before the one it encrypts, Open the same one: there
-// every load of ciphertext stands before the store that may overwrite it.
-func loop(nr int, seal bool, state []string, floor int, rest []string) []string {
-	next := []string{f("ADDQ $%d, SI", chunk), f("ADDQ $%d, DI", chunk), f("SUBQ $%d, R11", chunk), f("CMPQ R11, $%d", floor), "JLS drain"}
-	start := []string{"VMOVDQU64 highHalves<>(SB), Z10", "VMOVDQA64 Z25, Z13", "VMOVDQA64 Z25, Z12", "VPXORQ Z11, Z11, Z11"}
-	if seal {
-		o := merge(chunkAES(nr), state)
-		o = append(o, start...)
-		o = append(o, next...)
-		o = append(o, "loop:")
-		o = append(o, advance()...)
-		o = append(o, assign(spread(chunkAES(nr), chunkGHASH("DI", -chunk)), ghashPool)...)
-		o = append(o, next...)
-		o = append(o, "JMP loop", "drain:")
-		if rest == nil {
-			o = append(o, cat(chunkGHASH("DI", -chunk)...)...)
-			return append(assign(o, ghashPool), fold(true)...)
-		}
-		return append(assign(o, ghashPool), drain(nr, rest)...)
-	}
-	o := append(state, start...)
-	o = append(o, "loop:")
-	turn := assign(spread(chunkAES(nr), chunkGHASH("SI", 0)), ghashPool)
-	mustLoadBeforeStore(turn)
-	o = append(o, turn...)
-	o = append(o, next...)
-	o = append(o, advance()...)
-	o = append(o, "JMP loop", "drain:")
-	return append(o, fold(true)...)
-}
-
-// drain hashes Seal's last chunk, while it encrypts the counters of the 1 to 512 bytes
-// that are left, and goes on in the straight line behind its AES. Z29 is the byte swap,
-// Z27 and Z17 round keys; Z26 has the last one.
-func drain(nr int, rest []string) []string {
-	o := cat(rest, []string{"VBROADCASTI32X4 bswap<>(SB), Z29",
-		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1), "XORL R10, R10"}, lastMask("t"))
-	for n := 1; n < 8; n++ {
-		o = append(o, f("CMPQ R11, $%d", 64*n), f("JLS t%d", n))
-	}
-	for n := 8; n > 0; n-- {
-		aes := append(counters(n, "Z29"), "VBROADCASTI32X4 (AX), Z27", "VPXORQ X27, X19, X19")
-		for i := range n {
-			aes = append(aes, f("VPXORQ Z27, Z%d, Z%d", i, i))
-		}
-		for r := 1; r < nr; r++ {
-			key := 17 + 10*(r%2)
-			aes = append(aes, f("VBROADCASTI32X4 %d(AX), Z%d", 16*r, key))
-			for i := range n {
-				aes = append(aes, f("VAESENC Z%d, Z%d, Z%d", key, i, i))
-			}
-			aes = append(aes, f("VAESENC X%d, X19, X19", key))
-		}
-		aes = append(aes, "VAESENCLAST X26, X19, X19")
-		// The counters first: chunkGHASH may take Z8.
-		o = append(o, f("t%d:", n))
-		o = append(o, assign(cat(aes[:2*n-1], spread(aes[2*n-1:], chunkGHASH("DI", -chunk))), ghashPool)...)
-		o = append(o, fold(true)...)
-		o = append(o, "VMOVDQA64 X25, X14", "VMOVDQA64 Z29, Z10", "VMOVDQA64 Z26, Z18")
-		o = append(o, ends()...)
-		o = append(o, f("JMP s%d", n))
-	}
-	return o
-}
-
-// mustLoadBeforeStore stops the generator if a vector is stored before GHASH
-// has read it: Open in place would hash plaintext.
-func mustLoadBeforeStore(ins []string) {
-	stored := map[string]bool{}
-	for _, l := range ins {
-		for i := 0; i < 8; i++ {
-			if l == f("VMOVDQU64 Z%d, %d(DI)", i, 64*i) {
-				stored[f("%d(SI)", 64*i)] = true
-			}
-			from := f("VMOVDQU64 %d(SI)", 64*i)
-			if len(l) > len(from) && l[:len(from)] == from && stored[f("%d(SI)", 64*i)] {
-				panic("load after store: " + l)
-			}
-		}
-	}
 }
 
 func hash512() []string {
