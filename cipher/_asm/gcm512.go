@@ -191,9 +191,12 @@ func startAt(n int) []string {
 }
 
 // ends multiplies the AAD blocks (or the state) and the length block as one vector.
-func ends() []string {
+func ends() []string { return endsBy("VMOVDQU64 (DX)(R10*1), Z15") }
+
+// endsBy is ends with what loads the powers of all but the length block.
+func endsBy(powers string) []string {
 	return []string{
-		"VINSERTI64X2 $3, X22, Z14, Z14", "VMOVDQU64 (DX)(R10*1), Z15", f("VINSERTI64X2 $3, %d(AX), Z15, Z15", offH1),
+		"VINSERTI64X2 $3, X22, Z14, Z14", powers, f("VINSERTI64X2 $3, %d(AX), Z15, Z15", offH1),
 		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPSHUFD $0x4e, Z15, Z12", "VPXORQ Z15, Z12, Z12",
 		"VPSHUFD $0x4e, Z14, Z15", "VPXORQ Z15, Z14, Z14", "VPCLMULQDQ $0x00, Z14, Z12, Z12",
 	}
@@ -204,13 +207,18 @@ func absorb(i, reg int) []string {
 	return []string{
 		f("VPSHUFB Z10, Z%d, Z20", reg), "VPSHUFD $0x4e, Z20, Z23", "VPXORQ Z20, Z23, Z23",
 		f("VPCLMULQDQ $0x00, %d(DX), Z20, Z14", 64*i), "VPXORQ Z14, Z11, Z11", f("VPCLMULQDQ $0x11, %d(DX), Z20, Z21", 64*i), "VPXORQ Z21, Z13, Z13",
-		f("VPCLMULQDQ $0x00, %d(DX), Z23, Z23", 64*i+offMids-offPow), "VPXORQ Z23, Z12, Z12",
+		f("VPCLMULQDQ $0x00, %d(DX), Z23, Z23", 64*i+midsFrom), "VPXORQ Z23, Z12, Z12",
 	}
 }
 
 // fold reduces the sums and adds their four lanes: the state, in X25. With
 // karatsuba, Z12 still holds (l+h)(l+h).
 func fold(karatsuba bool) []string {
+	return append(foldHalf(karatsuba), "VEXTRACTI64X2 $1, Y14, X25", "VPXORQ X14, X25, X25")
+}
+
+// foldHalf is fold but for the last addition: the state is the sum of Y14's two lanes.
+func foldHalf(karatsuba bool) []string {
 	var o []string
 	if karatsuba {
 		o = append(o, "VPTERNLOGQ $0x96, Z11, Z13, Z12")
@@ -218,7 +226,7 @@ func fold(karatsuba bool) []string {
 	return append(o,
 		"VPCLMULQDQ $0x10, reduce<>(SB), Z11, Z14", "VPSHUFD $0x4e, Z11, Z11", "VPTERNLOGQ $0x96, Z14, Z11, Z12",
 		"VPCLMULQDQ $0x10, reduce<>(SB), Z12, Z14", "VPSHUFD $0x4e, Z12, Z12", "VPTERNLOGQ $0x96, Z14, Z12, Z13",
-		"VEXTRACTI64X4 $1, Z13, Y14", "VPXORQ Y14, Y13, Y13", "VEXTRACTI64X2 $1, Y13, X14", "VPXORQ X14, X13, X25")
+		"VEXTRACTI64X4 $1, Z13, Y14", "VPXORQ Y13, Y14, Y14")
 }
 
 // small is the straight line for n vectors, the last one masked.
@@ -416,10 +424,9 @@ func frames(nr int, seal bool) []string {
 	o = append(o, "long:", f("MOVQ %d(DX), R8", frameNonce), "MOVQ R9, BX", f("MOVQ %d(DX), R9", frameNonce+8), "BSWAPQ R9",
 		"TESTQ BX, BX", "JZ first", f("ADDQ %d(BX), R9", stBlocks), "first:")
 	o = append(o, longSetup(nr)...)
-	// state = AAD blocks * powers of H, or the given state * 1
-	state := cat([]string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16),
-		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPCLMULQDQ $0x01, Z15, Z14, Z12",
-		"VPCLMULQDQ $0x10, Z15, Z14, Z14", "VPXORQ Z14, Z12, Z12"}, fold(false))
+	// AAD blocks * powers of H, or the given state * 1: the first turn reduces it.
+	state := []string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16), f("VMOVDQU64 %d(AX)(R10*1), Z12", offH1+16+midsFrom), "VPCLMULQDQ $0x00, Z15, Z14, Z11",
+		"VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPSHUFD $0x4e, Z14, Z15", "VPXORQ Z15, Z14, Z14", "VPCLMULQDQ $0x00, Z12, Z14, Z12"}
 	o = append(o, loop(nr, seal, state, chunk, seal)...)
 	if seal {
 		return append(append(o, bounceIn("t")...), "")
@@ -444,7 +451,7 @@ func body(nr int, seal bool) []string {
 	o = append(o, loadArgs()...)
 	o = append(o, "BSWAPQ R8", "MOVQ st+48(FP), CX", f("VMOVDQU64 %d(CX), X25", stY), f("ADDQ %d(CX), R9", stBlocks))
 	o = append(o, longSetup(nr)...)
-	o = append(o, loop(nr, seal, nil, 0, false)...)
+	o = append(o, loop(nr, seal, []string{"VMOVDQA64 Z25, Z13", "VMOVDQA64 Z25, Z12", "VPXORQ Z11, Z11, Z11"}, 0, false)...)
 	o = append(o, "MOVQ st+48(FP), CX", f("VMOVDQU64 X25, %d(CX)", stY))
 	o = append(o, wipe()...)
 	return append(o, "RET", "")
