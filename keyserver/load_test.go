@@ -60,6 +60,44 @@ func TestMain(m *testing.M) {
 
 var loadApp = channelkey.App{ID: appID, Primary: channelkey.NewCertificate([]byte("5cfd2fd1755d40ecb72977518be15d3b"))}
 
+// serveRing begins a server with a ring, as chanseal serve does: the Gate's state and the
+// members' stand in the ring, for other servers, too. Its audit record is in dir, and it
+// prints its address. resume is how long who was lost may come back; 0 is the default.
+func serveRing(ctx context.Context, ring *keyring.Ring, dir string, resume time.Duration) (*channelkey.Gate, error) {
+	record, err := audit.Open(filepath.Join(dir, "audit.log"))
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := channelkey.NewVerifier(loadApp, channelkey.Policy{})
+	if err != nil {
+		return nil, err
+	}
+	state, err := keyserver.GateStore(ring)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := channelkey.NewGate(channelkey.GateConfig{Verifier: verifier, Store: state})
+	if err != nil {
+		return nil, err
+	}
+	srv, err := keyserver.New(keyserver.Config{Ring: ring, Gate: gate, Audit: record, Shared: true, ResumeFor: resume,
+		Limits: keyserver.Limits{AddressRate: 1e6, MemberRate: 1e6, Connections: 1e6, ConnectionsPerAddress: 1e6}})
+	if err != nil {
+		return nil, err
+	}
+	cert, err := keyserver.SelfSigned("127.0.0.1")
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	go srv.Serve(ctx, l, &tls.Config{Certificates: []tls.Certificate{cert}})
+	fmt.Println(l.Addr())
+	return gate, nil
+}
+
 // loadServer serves until its input ends. A line "rotate" rotates the channel, "memory"
 // prints the process's memory in bytes.
 func loadServer(dir string) error {
@@ -74,33 +112,9 @@ func loadServer(dir string) error {
 	if err != nil {
 		return err
 	}
-	record, err := audit.Open(filepath.Join(dir, "audit.log"))
-	if err != nil {
+	if _, err := serveRing(ctx, ring, dir, 10*time.Minute); err != nil {
 		return err
 	}
-	verifier, err := channelkey.NewVerifier(loadApp, channelkey.Policy{})
-	if err != nil {
-		return err
-	}
-	gate, err := channelkey.NewGate(channelkey.GateConfig{Verifier: verifier})
-	if err != nil {
-		return err
-	}
-	srv, err := keyserver.New(keyserver.Config{Ring: ring, Gate: gate, Audit: record, ResumeFor: 10 * time.Minute,
-		Limits: keyserver.Limits{AddressRate: 1e6, MemberRate: 1e6, Connections: 1e6, ConnectionsPerAddress: 1e6}})
-	if err != nil {
-		return err
-	}
-	cert, err := keyserver.SelfSigned("127.0.0.1")
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	go srv.Serve(ctx, l, &tls.Config{Certificates: []tls.Certificate{cert}})
-	fmt.Println(l.Addr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {
 		case "rotate":

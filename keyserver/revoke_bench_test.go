@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,9 +23,7 @@ import (
 	"github.com/chanseal/chanseal/keyring/boltstore"
 	"github.com/chanseal/chanseal/keyring/etcdstore"
 	"github.com/chanseal/chanseal/keyring/etcdstore/etcdtest"
-	"github.com/chanseal/chanseal/keyserver"
 	"github.com/chanseal/chanseal/keyserver/api"
-	"github.com/chanseal/chanseal/keyserver/audit"
 )
 
 // peerVariable names the store of a server process that shares it with others: a directory
@@ -69,37 +66,10 @@ func peerServer(store string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	record, err := audit.Open(filepath.Join(dir, "audit.log"))
+	gate, err := serveRing(ctx, ring, dir, 0)
 	if err != nil {
 		return err
 	}
-	verifier, err := channelkey.NewVerifier(loadApp, channelkey.Policy{})
-	if err != nil {
-		return err
-	}
-	state, err := keyserver.GateStore(ring)
-	if err != nil {
-		return err
-	}
-	gate, err := channelkey.NewGate(channelkey.GateConfig{Verifier: verifier, Store: state})
-	if err != nil {
-		return err
-	}
-	srv, err := keyserver.New(keyserver.Config{Ring: ring, Gate: gate, Audit: record, Shared: true,
-		Limits: keyserver.Limits{AddressRate: 1e6, MemberRate: 1e6, Connections: 1e6, ConnectionsPerAddress: 1e6}})
-	if err != nil {
-		return err
-	}
-	cert, err := keyserver.SelfSigned("127.0.0.1")
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	go srv.Serve(ctx, l, &tls.Config{Certificates: []tls.Certificate{cert}})
-	fmt.Println(l.Addr())
 	var revoking sync.WaitGroup
 	defer revoking.Wait()
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {

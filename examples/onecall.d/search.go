@@ -14,6 +14,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/chanseal/chanseal/internal/procmem"
 )
 
 // needle is a byte string that is searched for, at least 8 bytes.
@@ -81,32 +83,7 @@ func (h *haystack) read(r io.Reader) (total int64, err error) {
 
 // process looks through the memory of a process.
 func (h *haystack) process(pid int) (total int64, err error) {
-	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		return 0, err
-	}
-	defer maps.Close()
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	if err != nil {
-		return 0, err
-	}
-	defer mem.Close()
-	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		f := strings.Fields(lines.Text())
-		var from, to int64
-		if len(f) < 2 || !strings.HasPrefix(f[1], "rw") {
-			continue // what cannot be written holds the program
-		}
-		if _, err := fmt.Sscanf(f[0], "%x-%x", &from, &to); err != nil {
-			return total, err
-		}
-		n, _ := h.read(io.NewSectionReader(mem, from, to-from)) // pages that are not there end it
-		total += n
-	}
-	if total == 0 {
-		return 0, errors.New("its memory cannot be read")
-	}
-	return total, nil
+	return procmem.Pieces(pid, h.longest-1, func(piece []byte) { h.look(piece, 0) })
 }
 
 // readNeedles reads lines of a name, a tab and the bytes in hexadecimal, or of "text", a

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/chanseal/chanseal/internal/procmem"
 )
 
 // needles are all that must be nowhere.
@@ -102,12 +104,15 @@ func (a *act) searchProcess(p *Process, pl Place) error {
 		return err
 	}
 	var found []Found
-	size, sure := 0, false
-	err = memory(p.pid, func(piece []byte) {
+	sure := false
+	size, err := procmem.Pieces(p.pid, max(needleSize, len(pl.Sure))-1, func(piece []byte) {
 		sure = sure || bytes.Contains(piece, pl.Sure)
-		f, s, _ := n.Search(Place{Name: pl.Name, Data: [][]byte{piece}, Except: pl.Except})
-		found, size = append(found, f...), size+s
+		f, _, _ := n.Search(Place{Name: pl.Name, Data: [][]byte{piece}, Except: pl.Except})
+		found = append(found, f...)
 	})
+	if err := leak(found); err != nil {
+		return err
+	}
 	if err != nil {
 		a.r.Unsearched = err.Error()
 		return nil
@@ -115,8 +120,8 @@ func (a *act) searchProcess(p *Process, pl Place) error {
 	if !sure {
 		return fmt.Errorf("%s: the search does not find what must be there, and proves nothing", pl.Name)
 	}
-	a.searched(pl.Name, size)
-	return leak(found)
+	a.searched(pl.Name, int(size))
+	return nil
 }
 
 func (a *act) searched(name string, size int) {
