@@ -279,7 +279,7 @@ func (r *loadRig) crowd(from, n int, kem string, each func(epoch uint64)) (membe
 	members = make([]*loadMember, n)
 	var wg sync.WaitGroup
 	var next atomic.Int64
-	for range 8 {
+	for range 64 {
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1

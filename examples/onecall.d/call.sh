@@ -9,13 +9,15 @@ names() {
 	port_in=${p[0]} port_media=${p[1]} port_open=${p[2]} port_record=${p[3]} port_end=${p[4]} port_tap=${p[5]} port_file=${p[6]}
 }
 
-# choose_source finds out how the clip is sent: by ffmpeg, if it can, else by our own.
+# choose_source finds out how the clip is sent: by ffmpeg, if it can, else by our own. What
+# is in the clip stands in sent: a hash of each frame.
 choose_source() {
-	ffmpeg=false
+	local kind has=false why
+	ffmpeg=false picture=
 	if command -v ffmpeg >/dev/null && [ -r /proc/net/udp ]; then
-		local kind
+		has=true
 		for kind in v a; do
-			if ffmpeg -nostdin -v error -i "$clip" -map "0:$kind:0" -c copy -strict experimental -t 0 -f rtp -sdp_file "$tmp/probe.sdp" rtp://127.0.0.1:9 2>>"$tmp/ffmpeg-probe.log"; then
+			if ffmpeg -nostdin -v error -i "$clip" -map "0:$kind:0" -c copy -strict experimental -t 0 -f rtp -sdp_file "$tmp/probe.sdp" rtp://127.0.0.1:9 2>"$tmp/ffmpeg-$kind.log"; then
 				ffmpeg=true stream=$kind:0
 				break
 			fi
@@ -24,28 +26,42 @@ choose_source() {
 		done
 	fi
 	if $ffmpeg; then
+		case $(payload_of "$tmp/probe.sdp") in
+		H264) picture=h264 ;;
+		H265) picture=hevc ;;
+		esac
 		hashes "$clip" copy >"$tmp/sent"
 		ffmpeg -nostdin -v error -i "$clip" -map "0:$stream" -c copy -f data - 2>/dev/null >"$tmp/plain.raw"
+		[ -z "$picture" ] || ffmpeg -nostdin -v error -i "$clip" -map "0:$stream" -c copy -f $picture "$tmp/source.$picture" 2>>"$tmp/ffmpeg-probe.log"
 		source_text="ffmpeg"
-	else
-		read -r codec frames < <("$tool" frames -codec "$clip" 2>"$tmp/clip.log") ||
-			broken "the clip cannot be sent: $(tail -n 1 "$tmp/clip.log")" "install ffmpeg, or take a clip of VP8, VP9, AV1, H.264, H.265 or Opus in Matroska or WebM"
+	elif read -r codec frames < <("$tool" frames -codec "$clip" 2>"$tmp/clip.log"); then
 		"$tool" frames "$clip" >"$tmp/sent"
 		"$tool" frames -raw "$clip" >"$tmp/plain.raw"
 		source_text="a sender of our own ($codec)"
+	elif $has; then
+		why=$(cat "$tmp"/ffmpeg-[va].log | grep -v 'matches no streams\|Conversion failed\|map.*ignor' | tail -n 1)
+		broken "$(basename "$clip") cannot be sent as RTP: $why" "ffmpeg -i $clip -c:v libx264 -pix_fmt yuv420p -c:a libopus clip.mkv makes one that can, if it is a recording: examples/onecall --clip clip.mkv"
+	else
+		broken "$(basename "$clip") cannot be sent without ffmpeg: $(sed 's/^calltool: //' "$tmp/clip.log" | tail -n 1)" "install ffmpeg, or take a clip of VP8, VP9, AV1, H.264, H.265 or Opus in Matroska, WebM, IVF, Ogg or as a byte stream"
 	fi
 	frames=$(wc -l <"$tmp/sent")
-	[ "$frames" -gt 0 ] || broken "the clip has no frames" "take another one"
-	"$tool" patterns "$tmp/plain.raw" >>"$tmp/patterns" || broken "the clip shows nothing to search for" "take one with more in it"
+	[ "$frames" -gt 0 ] || broken "$(basename "$clip") has no frames" "take another clip: ffprobe FILE shows what is in one"
+	"$tool" patterns "$tmp/plain.raw" >>"$tmp/patterns" || broken "$(basename "$clip") shows nothing to search for at the end" "take a clip with more in it, of some seconds"
 	rm -f "$tmp/plain.raw"
+	holds "$frames frames of $(basename "$clip") are sent by $source_text"
 }
+
+payload_of() { sed -n 's/^a=rtpmap:[0-9]* \([^/]*\).*/\1/p' "$1"; }
 
 # hashes prints a hash of each frame of a recording: as they are, or decoded.
 hashes() {
 	local how=(-c copy)
 	[ "$2" = copy ] || how=()
-	ffmpeg -nostdin -v error -i "$1" -map "0:$stream" "${how[@]}" -f framehash - 2>/dev/null | sed -n '/^#/d; s/.*, *//p'
+	ffmpeg -nostdin -v error -i "$1" -map "0:$stream" "${how[@]}" -f framehash - 2>/dev/null | awk -F ', *' '!/^#/ { print $6 }'
 }
+
+# whole prints a hash of all of a recording's bytes, however they are cut into frames.
+whole() { ffmpeg -nostdin -v error -i "$1" -map "0:$stream" -c copy -f data - 2>/dev/null | cksum; }
 
 # ready waits until somebody listens at a UDP port of the cloud's side.
 ready() {
@@ -78,7 +94,9 @@ start_call() {
 		begin "tap-out$tag" "${cloud[@]}" "$tool" media -listen "127.0.0.1:$port_end" -to "127.0.0.1:$port_file" -packets "$tmp/packets-out$tag"
 		until_says "tap-in$tag" running "is the port taken?"
 		until_says "tap-out$tag" running "is the port taken?"
-		begin "end$tag" "${cloud[@]}" ffmpeg -nostdin -v error -protocol_whitelist file,udp,rtp -i "$tmp/call$tag.sdp" -map 0 -c copy "-frames:${stream%%:*}" "$frames" "$tmp/call$tag.$(container)"
+		local filter=()
+		[ -z "$picture" ] || filter=(-bsf:v dump_extra) # parameter sets from the session's description
+		begin "end$tag" "${cloud[@]}" ffmpeg -nostdin -v error -protocol_whitelist file,udp,rtp -i "$tmp/call$tag.sdp" -map 0 -c copy "${filter[@]}" "-frames:${stream%%:*}" "$frames" "$tmp/call$tag.${picture:-mkv}"
 		ready "end$tag" "$port_file"
 	else
 		begin "end$tag" "${cloud[@]}" "$tool" receive -listen "127.0.0.1:$port_end" -codec "$codec" -frames "$frames"
@@ -90,15 +108,6 @@ start_call() {
 	begin "seal$tag" "${customer[@]}" "$program" gateway seal --ring "$tmp/ring-sender-$i" --channel "$channel" --sender "${sender_number[i]}" \
 		--listen "127.0.0.1:$port_in" --to "$at_cloud:$port_media" "${s[@]}" "${through_proxy[@]}" --proxy-channel "$channel" --proxy-uid "$sender_uid" --proxy-card-file "$tmp/card-proxy-$i"
 	until_says "seal$tag" running "chanseal proxy check --server $at_proxy:$port_control says what the firewall lets through; is the proxy up?"
-}
-
-# container is a file name in which ffmpeg keeps what it gets without changing it.
-container() {
-	case $(sed -n 's/^a=rtpmap:[0-9]* \([^/]*\).*/\1/p' "$tmp/probe.sdp") in
-	H264) printf h264 ;;
-	H265) printf h265 ;;
-	*) printf mkv ;;
-	esac
 }
 
 # play sends the clip of call $1, at its own pace.
@@ -127,25 +136,41 @@ arrived() {
 		sleep 0.05
 	done
 	end "end$tag"
-	same="frame for frame"
+	same="frame for frame" far_end=file
 	if ! $ffmpeg; then
 		sed '/^running$/d' "$(log "end$tag")" >"$tmp/got$tag"
 		got=$(wc -l <"$tmp/got$tag")
 		cmp -s "$tmp/sent" "$tmp/got$tag"
 		return
 	fi
-	local rec=$tmp/call$tag.$(container)
+	local rec=$tmp/call$tag.${picture:-mkv}
+	if [ -n "$picture" ]; then
+		pictures_same "$rec" && return
+	fi
 	hashes "$rec" copy >"$tmp/got$tag"
 	got=$(wc -l <"$tmp/got$tag")
 	cmp -s "$tmp/sent" "$tmp/got$tag" && return
+	# Sound in which every byte stands for itself is cut in other places.
+	same="byte for byte"
+	[ "$got" -gt 0 ] && [ "$(whole "$rec")" = "$(whole "$clip")" ] && return
 	# Containers wrap some codecs differently: then the pictures are compared.
 	[ -s "$tmp/sent.decoded" ] || hashes "$clip" decoded >"$tmp/sent.decoded"
 	hashes "$rec" decoded >"$tmp/got$tag.decoded"
 	same="decoded frame for frame"
 	[ -s "$tmp/sent.decoded" ] && cmp -s "$tmp/sent.decoded" "$tmp/got$tag.decoded" && return
-	# Of others ffmpeg at the end of a stream makes other frames than it had in the file.
-	same="packet for packet of RTP, $(wc -l <"$tmp/packets-in$tag")"
+	# Of others ffmpeg at the end of a stream makes no file, or other frames than it had.
+	same="packet for packet of RTP, $(wc -l <"$tmp/packets-in$tag")" far_end="ffmpeg, which writes other frames than it read"
 	packets_same "$tag"
+}
+
+# pictures_same compares the frames of H.264 and H.265, or, where parameter sets came by the
+# session's description, their slices.
+pictures_same() {
+	"$tool" frames "$tmp/source.$picture" >"$tmp/sent$tag.all" 2>&1 && "$tool" frames "$1" >"$tmp/got$tag" 2>&1 || return
+	got=$(wc -l <"$tmp/got$tag")
+	cmp -s "$tmp/sent$tag.all" "$tmp/got$tag" && return
+	same="frame for frame (each slice; parameter sets came with the session's description)"
+	cmp -s <("$tool" frames -slices "$tmp/source.$picture") <("$tool" frames -slices "$1")
 }
 
 # packets_same: every packet that ffmpeg sent came out at the far end, bit for bit.
@@ -166,5 +191,6 @@ lost() {
 	if [[ $text != *", 0 lost" ]]; then
 		broken "$got of $frames frames arrived whole: the media network lost packets ($text)" "chanseal proxy check measures the loss on the way to the proxy (--cloud-proxy=tcp takes none there); beyond it the codec has to live with it: shorter packets, more keyframes, FEC" "$(log "open$tag")"
 	fi
+	[ "$got" != "$frames" ] || broken "all $frames frames arrived, but not as they were sent" "that is a fault of chanseal, or of who makes frames of packets at the far end: report it, with the clip" "$(log "open$tag")"
 	broken "$got of $frames frames arrived ($text at the media network)" "compare the counters: gateway seal, media network, gateway open" "$(log "open$tag")"
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// onecall runs the script and wants this exit status.
-func onecall(t *testing.T, status int, args ...string) string {
+// runScript runs the script and wants this exit status.
+func runScript(t *testing.T, status int, args ...string) string {
 	t.Helper()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -38,7 +38,7 @@ func TestOneCall(t *testing.T) {
 	if os.Getenv("CHANSEAL_LONG") != "" {
 		args, steps = nil, "all 10 steps hold"
 	}
-	out := onecall(t, 0, args...)
+	out := runScript(t, 0, args...)
 	for _, want := range []string{steps, "7 generations", "frame for frame", "none was lost", "opens nothing of it", "none of it"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report lacks %q\n%s", want, out)
@@ -65,7 +65,7 @@ func TestFaults(t *testing.T) {
 		{"loss-5", 1, []string{"the call: ", "lost packets", "remedy: chanseal proxy check"}},
 	} {
 		t.Run(f.name, func(t *testing.T) {
-			out := onecall(t, f.status, "--short", "--break", f.name)
+			out := runScript(t, f.status, "--short", "--break", f.name)
 			for _, want := range f.want {
 				if !strings.Contains(out, want) {
 					t.Errorf("it does not say %q\n%s", want, out)
@@ -78,11 +78,11 @@ func TestFaults(t *testing.T) {
 // TestUsage: what is wrong on the command line is said before anything begins.
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{{"--break", "everything"}, {"--calls", "0"}, {"--clip", "nowhere.mkv"}, {"--what"}, {"--break"}} {
-		if out := onecall(t, 2, args...); !strings.Contains(out, "try examples/onecall --help") {
+		if out := runScript(t, 2, args...); !strings.Contains(out, "try examples/onecall --help") {
 			t.Errorf("%v: %s", args, out)
 		}
 	}
-	if out := onecall(t, 0, "--help"); !strings.Contains(out, "key-server-killed") {
+	if out := runScript(t, 0, "--help"); !strings.Contains(out, "key-server-killed") {
 		t.Error(out)
 	}
 }

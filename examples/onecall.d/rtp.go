@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,86 +10,37 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"time"
 
+	"github.com/chanseal/chanseal/cmd/program/onecall"
 	"github.com/chanseal/chanseal/media"
 	"github.com/chanseal/chanseal/recording"
 	"github.com/chanseal/chanseal/rtpseal"
 )
 
-// clip is the first video track of a recording, or, without one, the first of sound.
-type clip struct {
-	codec  rtpseal.Codec
-	clock  int64 // a second's, of RTP
-	frames []frame
-}
-
-type frame struct {
-	at   time.Duration
-	data []byte
-}
-
-var codecNames = map[string]string{"V_VP8": "vp8", "V_VP9": "vp9", "V_AV1": "av1", "V_MPEG4/ISO/AVC": "h264", "V_MPEGH/ISO/HEVC": "h265", "A_OPUS": "opus"}
-
-func readClip(name string) (*clip, error) {
+// readClip reads the first video track of a recording, or, without one, the first of sound.
+func readClip(name string) (*onecall.Stream, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	r, err := media.NewReader(file)
+	c, err := onecall.ReadClip(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	info := r.Info()
-	var track *media.Track
-	for i := range info.Tracks {
-		if t := &info.Tracks[i]; track == nil || t.Type == media.TrackVideo && track.Type != media.TrackVideo {
-			track = t
+	for _, s := range c.Streams {
+		if s.Codec.Name != "opus" {
+			return s, nil
 		}
 	}
-	if track == nil {
-		return nil, fmt.Errorf("%s: has no track", name)
-	}
-	c := &clip{clock: 90_000}
-	if track.Type == media.TrackAudio {
-		c.clock = 48_000
-	}
-	short, known := codecNames[track.CodecID]
-	if !known {
-		return nil, fmt.Errorf("%s: without ffmpeg only %s are sent, not %s", name, "vp8, vp9, av1, h264, h265 and opus", track.CodecID)
-	}
-	if c.codec, err = rtpseal.LookupCodec(short); err != nil {
-		return nil, err
-	}
-	for {
-		var it media.Item
-		if err := r.Next(&it); err == io.EOF {
-			return c, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if it.Kind != media.KindFrame || it.Track != track.Number {
-			continue
-		}
-		f := frame{at: time.Duration(it.Timestamp * int64(info.TimestampScale))}
-		// What a container has of its own comes in front of the frame: see package media.
-		switch {
-		case info.Format == media.FormatIVF && len(it.Data) > 8:
-			f.data = bytes.Clone(it.Data[8:])
-		case info.Format == media.FormatMatroska && len(it.Data) > 1 && it.Data[0] == 0:
-			f.data = bytes.Clone(it.Data[1:])
-		default:
-			return nil, fmt.Errorf("%s: without ffmpeg only plain frames of Matroska, WebM and IVF are sent", name)
-		}
-		if strings.HasPrefix(short, "h26") && info.Format == media.FormatMatroska {
-			if f.data, err = media.ToAnnexB(nil, f.data, 4); err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		c.frames = append(c.frames, f)
-	}
+	return c.Streams[0], nil
+}
+
+// hashOf is a hash of a frame without what RTP does not carry of it.
+func hashOf(s *onecall.Stream, frame []byte) (string, error) {
+	c, err := s.Canonical(frame)
+	return fmt.Sprintf("%x", sha256.Sum256(c)), err
 }
 
 // send sends a clip as RTP, at its own pace.
@@ -107,20 +57,20 @@ func send(ctx context.Context, f *flag.FlagSet, args []string) error {
 		return err
 	}
 	defer conn.Close()
-	cut, err := rtpseal.NewCutter(c.codec, 1200)
+	cut, err := rtpseal.NewCutter(c.Codec, 1200)
 	if err != nil {
 		return err
 	}
 	var out rtpseal.Packets
 	begun := time.Now()
 	sent := 0
-	for _, fr := range c.frames {
+	for _, fr := range c.Frames {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Until(begun.Add(time.Duration(float64(fr.at) / *speed)))):
+		case <-time.After(time.Until(begun.Add(time.Duration(float64(fr.At) / *speed)))):
 		}
-		ts := uint32(fr.at.Microseconds() * c.clock / 1_000_000)
+		ts := uint32(fr.At.Microseconds() * int64(c.Clock) / 1_000_000)
 		head := []byte{0x80, 0x80 | 96, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x01}
 		binary.BigEndian.PutUint32(head[4:], ts)
 		h, _, err := rtpseal.ParsePacket(head)
@@ -128,7 +78,7 @@ func send(ctx context.Context, f *flag.FlagSet, args []string) error {
 			return err
 		}
 		out.Reset()
-		if err := cut.Cut(&rtpseal.Unit{Header: h, Head: head, Packets: 1}, fr.data, &out); err != nil {
+		if err := cut.Cut(&rtpseal.Unit{Header: h, Head: head, Packets: 1}, fr.Data, &out); err != nil {
 			return err
 		}
 		for i := range out.Len() {
@@ -138,7 +88,7 @@ func send(ctx context.Context, f *flag.FlagSet, args []string) error {
 			sent++
 		}
 	}
-	fmt.Printf("%d frames in %d packets\n", len(c.frames), sent)
+	fmt.Printf("%d frames in %d packets\n", len(c.Frames), sent)
 	return nil
 }
 
@@ -160,7 +110,8 @@ func receive(ctx context.Context, f *flag.FlagSet, args []string) error {
 	n := 0
 	join, err := rtpseal.NewFrameJoiner(c, func(_ rtpseal.Header, data []byte) error {
 		n++
-		_, err := fmt.Printf("%x\n", sha256.Sum256(data))
+		hash, err := hashOf(&onecall.Stream{Codec: c}, data)
+		fmt.Println(hash)
 		return err
 	}, nil)
 	if err != nil {
@@ -184,25 +135,51 @@ func receive(ctx context.Context, f *flag.FlagSet, args []string) error {
 func frames(_ context.Context, f *flag.FlagSet, args []string) error {
 	codec := f.Bool("codec", false, "print the codec's name and how many there are")
 	raw := f.Bool("raw", false, "print the frames")
+	slices := f.Bool("slices", false, "of H.264 and H.265 hash pictures only: sessions describe parameter sets elsewhere")
 	f.Parse(args)
 	c, err := readClip(f.Arg(0))
 	if err != nil {
 		return err
 	}
 	if *codec {
-		fmt.Println(c.codec.Name, len(c.frames))
+		fmt.Println(c.Codec.Name, len(c.Frames))
 		return nil
 	}
-	for _, fr := range c.frames {
+	for _, fr := range c.Frames {
 		if *raw {
-			if _, err := os.Stdout.Write(fr.data); err != nil {
+			if _, err := os.Stdout.Write(fr.Data); err != nil {
 				return err
 			}
 			continue
 		}
-		fmt.Printf("%x\n", sha256.Sum256(fr.data))
+		data := fr.Data
+		if *slices {
+			data = pictures(c.Codec.Name, data)
+		}
+		hash, err := hashOf(c, data)
+		if err != nil {
+			return err
+		}
+		fmt.Println(hash)
 	}
 	return nil
+}
+
+// pictures leaves in a frame of H.264 or H.265 the NAL units that hold slices (types 1 to 5
+// by H.264, Table 7-1; below 32 by H.265, Table 7-1).
+func pictures(codec string, frame []byte) (kept []byte) {
+	for rest := media.FromAnnexB(nil, frame); len(rest) > 4; {
+		size := 4 + int(binary.BigEndian.Uint32(rest))
+		unit := rest[4:size]
+		rest = rest[size:]
+		if len(unit) == 0 {
+			continue
+		}
+		if n := unit[0] & 31; codec == "h264" && 1 <= n && n <= 5 || codec == "h265" && unit[0]>>1&63 < 32 {
+			kept = append(append(kept, 0, 0, 0, 1), unit...)
+		}
+	}
+	return kept
 }
 
 // epochs counts the packets of a recording under each epoch, by the low bits in the key

@@ -10,6 +10,7 @@ build() {
 	PATH=$tmp/bin:$PATH
 	unset CHANSEAL_RING CHANSEAL_KEY_FILE
 	holds "$(chanseal version | head -n 1)"
+	choose_source
 }
 
 cards() {
@@ -21,8 +22,8 @@ cards() {
 		chanseal token verify --app-certificate-file "$tmp/app.json" --channel ABC --uid 123 "$(cat "$tmp/card-$f")" >"$tmp/verify.log" 2>&1 ||
 			broken "the card of generation $f is refused" "chanseal token inspect shows what it says" "$tmp/verify.log"
 	done
-	sed -n 's/.*"\(app\|secondary\)_certificate": *"\([0-9a-f]*\)".*/certificate \1\t\2/p' "$tmp/app.json" >"$tmp/patterns"
-	[ "$(wc -l <"$tmp/patterns")" = 2 ] || broken "the project has not two certificates" "make it anew: chanseal token app create"
+	sed -n 's/.*"\(app\|secondary\)_certificate": *"\([0-9a-f]*\)".*/certificate \1\t\2/p' "$tmp/app.json" >>"$tmp/patterns"
+	[ "$(grep -c ^certificate "$tmp/patterns")" = 2 ] || broken "the project has not two certificates" "make it anew: chanseal token app create"
 	for f in dk1 dk2 dk3 dk4 dk5 006 007; do "$tool" patterns -whole -name "card $f" "$tmp/card-$f" >>"$tmp/patterns"; done
 	holds "App ID $id, two certificates in a file that only its owner reads"
 	holds "a card for user 123 and channel ABC in each of 7 generations: dk1 to dk5, 006, 007; each verifies"
@@ -189,7 +190,6 @@ start_proxy() {
 
 call_all() {
 	local i before after began
-	choose_source
 	! $namespaces || direct_path
 	for ((i = 1; i <= calls; i++)); do start_call $i chanseal "" "-$i"; done
 	holds "$(grep -h 'cloud proxy:' "$(log seal-1)" | sed 's/^chanseal: //' | tail -n 1)"
@@ -213,7 +213,7 @@ call_all() {
 	cost="$((after - before)) ms of a core for $(tenths $(($(now) - began))) s of the call: sealing, key changes, and the way through the proxy"
 	[ "$fault" != etcd-killed ] || etcd_killed
 	for i in "${stop_call_later[@]}"; do stop_call "$i"; done
-	if [ "$calls" = 1 ]; then holds "all $frames frames arrived, and are the source's $same ($source_text → gateway seal → proxy → gateway open → file)"; else
+	if [ "$calls" = 1 ]; then holds "all $frames frames arrived, and are the source's $same ($source_text → gateway seal → proxy → gateway open → $far_end)"; else
 		holds "$calls calls at once: all $frames frames of each arrived, and are the source's $same"; fi
 	local seen
 	seen=$("$tool" epochs "$tmp/call-1.sealed.rtpdump")

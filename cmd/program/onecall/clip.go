@@ -257,8 +257,8 @@ func (s *Stream) Same(got [][]byte, times int) error {
 		if bytes.Equal(g, want) {
 			continue
 		}
-		a, err := s.canonical(g)
-		b, err2 := s.canonical(want)
+		a, err := s.Canonical(g)
+		b, err2 := s.Canonical(want)
 		if err = errors.Join(err, err2); err != nil {
 			return fmt.Errorf("%s: frame %d: %w", s.Codec.Name, i, err)
 		}
@@ -269,7 +269,8 @@ func (s *Stream) Same(got [][]byte, times int) error {
 	return nil
 }
 
-func (s *Stream) canonical(frame []byte) ([]byte, error) {
+// Canonical is a frame without what does not count.
+func (s *Stream) Canonical(frame []byte) ([]byte, error) {
 	switch s.Codec.Name {
 	case "h264":
 		return media.Canonical(media.H264, nil, frame)
