@@ -75,7 +75,11 @@ func (p *program) report(err error) int {
 		return exitFailed
 	}
 	fmt.Fprintf(p.stderr, "chanseal: error: %s\n", printable(message(err)))
-	for _, h := range hints(err) {
+	all := hints(err)
+	if h := causeHint(err); h != "" && len(all) == 0 {
+		all = []string{h}
+	}
+	for _, h := range all {
 		fmt.Fprintf(p.stderr, "chanseal: hint: %s\n", printable(h))
 	}
 	return exitCode(err)

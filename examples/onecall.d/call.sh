@@ -39,7 +39,8 @@ choose_source() {
 		"$tool" frames -raw "$clip" >"$tmp/plain.raw"
 		source_text="a sender of our own ($codec)"
 	elif $has; then
-		why=$(cat "$tmp"/ffmpeg-[va].log | grep -v 'matches no streams\|Conversion failed\|map.*ignor' | tail -n 1)
+		why=$(grep -v 'matches no streams\|Conversion failed\|To ignore this' "$tmp"/ffmpeg-?.log -h | tail -n 1)
+		[ -n "$why" ] || why="ffmpeg has no form of RTP for $(ffprobe -v error -show_entries stream=codec_name -of csv=p=0 "$clip" 2>/dev/null | paste -sd ,)"
 		broken "$(basename "$clip") cannot be sent as RTP: $why" "ffmpeg -i $clip -c:v libx264 -pix_fmt yuv420p -c:a libopus clip.mkv makes one that can, if it is a recording: examples/onecall --clip clip.mkv"
 	else
 		broken "$(basename "$clip") cannot be sent without ffmpeg: $(sed 's/^calltool: //' "$tmp/clip.log" | tail -n 1)" "install ffmpeg, or take a clip of VP8, VP9, AV1, H.264, H.265 or Opus in Matroska, WebM, IVF, Ogg or as a byte stream"
@@ -82,7 +83,20 @@ start_call() {
 	local i=$1 program=$2 suite=$3 tag=$4 s=()
 	[ -z "$suite" ] || s=(--suite "$suite")
 	names "$i"
-	begin "record$tag" "${cloud[@]}" "$program" gateway record --listen "$at_cloud:$port_record" -o "$tmp/call$tag.sealed.rtpdump"
+	local recorded=("$tmp/call$tag.sealed.rtpdump")
+	case $fault in
+	disk-full) recorded=(/dev/full --force) ;; # which takes nothing
+	port-taken)
+		begin other "${cloud[@]}" "$tool" media -listen "$at_cloud:$port_open"
+		until_says other running "is the port taken?"
+		;;
+	ring-locked)
+		begin other flock "$tmp/ring-receiver-$i/ring.db" sleep 60
+		for ((i = 0; i < 100; i++)); do flock -n "$tmp/ring-receiver-$1/ring.db" true || break; done
+		i=$1
+		;;
+	esac
+	begin "record$tag" "${cloud[@]}" "$program" gateway record --listen "$at_cloud:$port_record" -o "${recorded[@]}"
 	begin "open$tag" "${cloud[@]}" "$program" gateway open --ring "$tmp/ring-receiver-$i" --channel "$channel" --listen "$at_cloud:$port_open" --to "127.0.0.1:$port_end" "${s[@]}"
 	local loss=()
 	[ "$fault" != loss-5 ] || loss=(-loss 5)
@@ -94,16 +108,18 @@ start_call() {
 		begin "tap-out$tag" "${cloud[@]}" "$tool" media -listen "127.0.0.1:$port_end" -to "127.0.0.1:$port_file" -packets "$tmp/packets-out$tag"
 		until_says "tap-in$tag" running "is the port taken?"
 		until_says "tap-out$tag" running "is the port taken?"
-		local filter=()
+		local filter=() limit=()
+		# Others have fewer or more frames in RTP than in a file; then the end is when all came.
+		case $stream,$(payload_of "$tmp/probe.sdp") in v:* | *,opus) limit=("-frames:${stream%%:*}" "$frames") ;; esac
 		[ -z "$picture" ] || filter=(-bsf:v dump_extra) # parameter sets from the session's description
-		begin "end$tag" "${cloud[@]}" ffmpeg -nostdin -v error -protocol_whitelist file,udp,rtp -i "$tmp/call$tag.sdp" -map 0 -c copy "${filter[@]}" "-frames:${stream%%:*}" "$frames" "$tmp/call$tag.${picture:-mkv}"
+		begin "end$tag" "${cloud[@]}" ffmpeg -nostdin -v error -protocol_whitelist file,udp,rtp -i "$tmp/call$tag.sdp" -map 0 -c copy "${filter[@]}" "${limit[@]}" "$tmp/call$tag.${picture:-mkv}"
 		ready "end$tag" "$port_file"
 	else
 		begin "end$tag" "${cloud[@]}" "$tool" receive -listen "127.0.0.1:$port_end" -codec "$codec" -frames "$frames"
 		until_says "end$tag" running "is the port taken?"
 	fi
-	until_says "record$tag" running "is the port taken?"
-	until_says "open$tag" running "the receiver's ring has to hold the channel: see how members enter"
+	until_says "record$tag" running "the recorder needs a port of its own, and a file that it can write"
+	until_says "open$tag" running "gateway open needs the receiver's ring with the channel in it, and a port of its own"
 	until_says "media$tag" running "is the port taken?"
 	begin "seal$tag" "${customer[@]}" "$program" gateway seal --ring "$tmp/ring-sender-$i" --channel "$channel" --sender "${sender_number[i]}" \
 		--listen "127.0.0.1:$port_in" --to "$at_cloud:$port_media" "${s[@]}" "${through_proxy[@]}" --proxy-channel "$channel" --proxy-uid "$sender_uid" --proxy-card-file "$tmp/card-proxy-$i"
@@ -123,11 +139,14 @@ play() {
 
 # arrived compares what came out at the far end with the source, and sets got and same.
 arrived() {
-	local tag=$1 tries alike=0 most=300
+	local tag=$1 tries alike=0 most=300 name
 	[ -z "$fault" ] || most=60
 	status_of "source$tag" 120 || broken "the source does not end" "take a shorter clip"
 	if $ffmpeg && [ ! -s "$tmp/packets-in$tag" ]; then status=1; fi # it ends well, too, when it refused each frame
 	[ "$status" = 0 ] || broken "the source cannot send this clip as RTP" "take another clip; its log says why" "$(log "source$tag")"
+	for name in "record$tag" "open$tag" "seal$tag"; do
+		lives "$name" || broken "$name ended in mid-call" "look at its log; the call begins anew when it runs" "$(log "$name")"
+	done
 	# The far end ends by itself when all frames have come.
 	for ((tries = 0; tries < most; tries++)); do
 		lives "end$tag" || break

@@ -12,15 +12,18 @@ step() {
 	printf '\n%d. %s\n' "$step_number" "$1"
 }
 
-# broken ends the run: what does not hold, and what to do about it.
+# broken ends the run: what does not hold, and what to do about it. If the log of a program
+# has a hint, that comes first.
 broken() {
-	local what=$1 remedy=$2 log=${3:-}
+	local what=$1 remedy=$2 log=${3:-} hint
+	hint=$(sed -n 's/^chanseal: hint: //p' "${log:-/dev/null}" | tail -n 1)
 	printf '   FAILS %s\n' "$what"
 	if [ -n "$log" ] && [ -s "$log" ]; then
 		printf '         the last lines of %s:\n' "$(basename "$log" .log)"
 		tail -n 4 "$log" | cut -c 1-300 | sed 's/^/           /'
 	fi
 	printf '\nonecall: step %d, %s: %s\n' "$step_number" "$step_title" "$what" >&2
+	[ -z "$hint" ] || printf 'onecall: remedy: %s\n' "$hint" >&2
 	printf 'onecall: remedy: %s\n' "$remedy" >&2
 	exit 1
 }

@@ -63,6 +63,9 @@ func TestFaults(t *testing.T) {
 		{"key-server-killed", 0, []string{"does not answer", "is it running", "the key server is lost", "started again", "all 120 frames arrived"}},
 		{"etcd-killed", 0, []string{"the ring is unreachable", "do the cluster's members run", "takes writes", "all 120 frames arrived"}},
 		{"loss-5", 1, []string{"the call: ", "lost packets", "remedy: chanseal proxy check"}},
+		{"port-taken", 1, []string{"the call: ", "address already in use", "remedy: another process has this port"}},
+		{"disk-full", 1, []string{"the call: ", "no space left", "remedy: the disk is full"}},
+		{"ring-locked", 1, []string{"the call: ", "held by another process", "remedy: another program holds it"}},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			out := runScript(t, f.status, "--short", "--break", f.name)
@@ -84,6 +87,19 @@ func TestUsage(t *testing.T) {
 	}
 	if out := runScript(t, 0, "--help"); !strings.Contains(out, "key-server-killed") {
 		t.Error(out)
+	}
+}
+
+// TestClipRefused: what is no recording is refused at once, with what to do.
+func TestClipRefused(t *testing.T) {
+	out := runScript(t, 1, "--short", "--loopback", "--clip", "onecall_test.go")
+	for _, want := range []string{"onecall: step 1, ", "onecall_test.go cannot be sent ", "onecall: remedy: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "\n2. ") {
+		t.Errorf("it goes on\n%s", out)
 	}
 }
 

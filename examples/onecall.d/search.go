@@ -174,8 +174,8 @@ func search(_ context.Context, f *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// patterns makes lines for search of the bytes in a file: 24 bytes of every 1000, or more of a
-// short one.
+// patterns makes lines for search of the bytes in a file: 32 bytes of every 1000, or more of
+// a short one.
 func patterns(_ context.Context, f *flag.FlagSet, args []string) error {
 	name := f.String("name", "plaintext", "")
 	whole := f.Bool("whole", false, "one, of the whole file without the white space around it")
@@ -190,9 +190,10 @@ func patterns(_ context.Context, f *flag.FlagSet, args []string) error {
 	}
 	w := bufio.NewWriter(os.Stdout)
 	n := 0
-	step := max(24, min(1000, len(data)/400)) // many of a short clip, too: some are cut by packets
-	for at := step / 2; at+24 <= len(data); at += step {
-		piece := data[at : at+24]
+	const size = 32
+	step := max(size, min(1000, len(data)/400)) // many of a short clip, too: some are cut by packets
+	for at := step / 2; at+size <= len(data); at += step {
+		piece := data[at : at+size]
 		if different(piece) < 12 {
 			continue // zeros, and what else is found anywhere
 		}
