@@ -119,7 +119,6 @@ place() {
 		ports_call=("${free[@]:12}")
 		return
 	fi
-	net=onecall-$$
 	customer=(ip netns exec "$net-customer") firewall=(ip netns exec "$net-firewall") cloud=(ip netns exec "$net-cloud")
 	at_proxy=10.78.2.2 at_cloud=10.78.2.3
 	port_keys=8443 port_admin=8444 port_control=4000 port_turn=4500 port_edge=8000 port_tls=443 port_metrics=9465
