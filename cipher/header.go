@@ -96,6 +96,7 @@ type headerTemplate struct {
 	lo, hi         uint64 // the same as a packedHeader has it
 	extended       uint64 // lo as it is with a counter of 0 bytes behind the config byte
 	maskLo, maskHi uint64 // ones where it is fixed
+	maskExtended   uint64 // maskLo, and the bit that says that a counter follows
 	// The counter is turned left by 8·size bits: what is then under spill lies in the
 	// upper word.
 	turn  int
@@ -117,6 +118,7 @@ func newHeaderTemplate(kid KeyID) headerTemplate {
 	t.lo, t.hi = binary.LittleEndian.Uint64(t.bytes[:]), uint64(t.bytes[8])
 	t.maskLo, t.maskHi = firstBytes(t.size)
 	t.maskLo &^= 0x0f // the counter's half of the config byte
+	t.maskExtended = t.maskLo | ctrExtended
 	t.extended = t.lo + ctrExtended - 1
 	t.turn, t.spill = 8*t.size, 1<<(8*t.size)-1
 	return t
@@ -176,6 +178,23 @@ func (t *headerTemplate) unpack(sealed []byte) (h packedHeader, ctr uint64, ok b
 	mask := &firstMasks[h.size&31]
 	h.lo, h.hi = lo&mask[0], hi&mask[1]
 	return h, ctr, true
+}
+
+// counter is unpack of size and counter alone, of what most headers are: with a counter
+// behind the config byte, in front of a tag of 16 bytes. For others size is 0: ParseHeader must
+// judge. A frame that it takes has at least header and tag.
+func (t *headerTemplate) counter(sealed []byte) (size int, ctr uint64) {
+	if len(sealed) < MaxHeader+16 {
+		return 0, 0
+	}
+	lo, hi := binary.LittleEndian.Uint64(sealed), binary.LittleEndian.Uint64(sealed[8:])
+	m := lo&7 + 1
+	ctr = bits.ReverseBytes64(bits.RotateLeft64(lo&^t.spill|hi&t.spill, -t.turn)) >> ((64 - 8*m) & 63)
+	size = t.size + int(m)
+	if (lo^t.lo^ctrExtended)&t.maskExtended|(hi^t.hi)&t.maskHi != 0 || ctr < leastIn[m&15] || size > packable {
+		return 0, 0
+	}
+	return size, ctr
 }
 
 // leastIn is the least counter that takes so many bytes behind the config byte.

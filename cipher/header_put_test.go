@@ -57,12 +57,22 @@ func TestPackedHeader(t *testing.T) {
 				if back, c, ok := h.unpack(frame); !ok || c != ctr || back != p {
 					t.Fatalf("KID %#x, CTR %#x: unpacked to %x, %#x, %v", kid, ctr, back, c, ok)
 				}
+				long := append(bytes.Clone(frame), make([]byte, MaxHeader)...)
+				if size, c := h.counter(long); ctr >= 8 && (size != p.size || c != ctr) || ctr < 8 && size != 0 {
+					t.Fatalf("KID %#x, CTR %#x: counter has %d bytes, %#x", kid, ctr, size, c)
+				}
+				if size, _ := h.counter(long[:MaxHeader+15]); size != 0 {
+					t.Fatal("counter takes a frame that it does not promise to")
+				}
 			}
 			for i := range 8 * len(want) {
 				bad := bytes.Clone(frame)
 				bad[i/8] ^= 1 << (i % 8)
 				back, c, ok := h.unpack(bad)
 				parsed, size, err := ParseHeader(bad)
+				if n, c := h.counter(append(bytes.Clone(bad), make([]byte, MaxHeader)...)); n != 0 && (err != nil || parsed.KID != KeyID(kid) || parsed.CTR != c || size != n) {
+					t.Fatalf("%x under KID %#x: counter has %d bytes, %#x; ParseHeader has %v, %d, %v", bad, kid, n, c, parsed, size, err)
+				}
 				if !ok {
 					continue
 				}

@@ -3,7 +3,6 @@ package cipher
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"sync/atomic"
 
 	"github.com/chanseal/chanseal/cipher/internal/engine"
@@ -56,39 +55,41 @@ func (k *OpenKey) Suite() *Suite { return k.suite }
 // panics); nothing is allocated when dst has room. On an error dst comes back at its
 // old length and the bytes behind it that were written are cleared.
 func (k *OpenKey) Open(dst, sealed, aad []byte) ([]byte, error) {
+	// Nearly every frame is one of GCM, in order, and dst has room for it. It goes straight
+	// through: the calls that openAny consists of would cost a short frame as much as its
+	// decryption.
 	box := k.box.Load()
-	h, ctr, ok := k.header.unpack(sealed)
-	if !ok || box == nil || box.gcm == nil || len(sealed) < h.size+engine.TagSize || !k.window.inOrder(ctr) && !k.window.peek(ctr) {
-		if ok && box != nil && box.ctr != nil {
-			return k.openCTR(box, dst, sealed, aad, ctr, h)
-		}
-		return k.openAny(dst, sealed, aad)
-	}
-	// As openAny, in one piece: see Seal.
-	end := len(dst) + len(sealed) - h.size - engine.TagSize
-	if cap(dst) < end {
-		dst = slices.Grow(dst, end-len(dst))
+	size, ctr := k.header.counter(sealed)
+	end := len(dst) + len(sealed) - size - engine.TagSize
+	if size == 0 || box == nil || box.gcm == nil || cap(dst) < end || !k.window.inOrder(ctr) {
+		return k.openOther(box, dst, sealed, aad)
 	}
 	whole := dst[:end]
 	out := whole[len(dst):]
 	if overlaps(out, sealed) || overlaps(out, aad) {
 		panic(overlapMessage)
 	}
-	var f engine.GCMFrame
 	c := box.gcm
-	f.Key, f.Dst, f.Src, f.AAD = &c.gcm, out, sealed[h.size:], aad
-	f.Head[0], f.Head[1], f.HeadLen = h.lo, h.hi, int32(h.size)
-	f.Nonce[0], f.Nonce[1] = c.nonce(ctr)
-	ok = f.Open()
+	ok := c.gcm.Open(out, sealed, aad, size, ctr, &c.salt)
 	runtime.KeepAlive(box)
 	if !ok {
-		return dst, k.failed() // f.Open cleared out
+		return dst, k.failed() // out is cleared
 	}
 	if !k.window.commitInOrder(ctr) && !k.window.commit(ctr) {
 		clear(out)
 		return dst, ErrReplayed
 	}
 	return whole, nil
+}
+
+// openOther is Open for frames that it does not take itself.
+func (k *OpenKey) openOther(box *keyBox, dst, sealed, aad []byte) ([]byte, error) {
+	if box != nil && box.ctr != nil {
+		if h, ctr, ok := k.header.unpack(sealed); ok {
+			return k.openCTR(box, dst, sealed, aad, ctr, h)
+		}
+	}
+	return k.openAny(dst, sealed, aad)
 }
 
 // openAny is Open for every suite, and it finds the error of what Open does not take.

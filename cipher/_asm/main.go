@@ -31,6 +31,7 @@ func main() {
 	}{
 		{"setup_amd64.s", setupFile},
 		{"gcm512_amd64.s", gcm512File},
+		{"one512_amd64.s", oneFile},
 		{"run512_amd64.s", runFile},
 		{"jobs512_amd64.s", jobsFile},
 		{"gcm256_amd64.s", gcm256File},

@@ -48,20 +48,29 @@ const (
 const midsFrom = offMids - offPow
 
 func runFile() []string {
-	var nonce, down []byte
-	for j := range 64 {
-		if down = append(down, byte(-j)); j%16 < 4 {
-			nonce = append(nonce, 0x80)
-		} else {
-			nonce = append(nonce, byte(11-j%16))
-		}
+	var down []byte
+	for j := range 16 {
+		down = append(down, byte(-j))
 	}
 	o := cat(data("bswap", 0x08090a0b0c0d0e0f, 0x0001020304050607), shortData(),
 		data("reduce", 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000),
-		bytesData("nonceBytes", nonce), bytesData("downFrom0", down[:16]))
+		bytesData("nonceBytes", nonceBytes(64)), bytesData("downFrom0", down))
 	for _, nr := range []int{10, 14} {
 		o = append(o, run(nr, true)...)
 		o = append(o, run(nr, false)...)
+	}
+	return o
+}
+
+// nonceBytes is the shuffle that brings a counter to the last eight bytes of a nonce, big endian.
+func nonceBytes(n int) []byte {
+	var o []byte
+	for j := range n {
+		if j%16 < 4 {
+			o = append(o, 0x80)
+		} else {
+			o = append(o, byte(11-j%16))
+		}
 	}
 	return o
 }

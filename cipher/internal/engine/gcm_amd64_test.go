@@ -143,6 +143,18 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				check("refusal of a run")
 			}
 		}
+		lone := loneCase{g: GCM{asm: k}}
+		for _, n := range []int{0, 48, 96, 150, 300, 1200} {
+			sealed := make([]byte, 5+n+TagSize)
+			lone.seal(sealed, []byte("12345"), aad, 7)
+			if !lone.g.Open(buf[:n], sealed, aad, 5, 7, &lone.salt) {
+				t.Fatalf("Open refuses %d bytes", n)
+			}
+			check("open of one frame")
+			if sealed[2] ^= 1; lone.g.Open(buf[:n], sealed, aad, 5, 7, &lone.salt) {
+				t.Fatal("opens a changed frame")
+			}
+		}
 		sealBody(k, &buf[0], &buf[0], 8192, 1, 2, &st)
 		check("sealBody")
 		openBody(k, &buf[0], &buf[0], 8192, 1, 2, &st)

@@ -48,6 +48,10 @@ func (*gcmKey) runs() bool           { return false }
 func (*GCMRun) Seal([]RunFrame)      {}
 func (*GCMRun) Open([]RunFrame) bool { return false }
 
+func (g *GCM) openRaw(dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64, salt *[2]uint64) bool {
+	return g.openFrame(dst, sealed, n, headLen, aad, aadLen, ctr, salt)
+}
+
 func (schedule) kind() byte { return 0 }
 
 // Seal is described at its twin for amd64.

@@ -79,6 +79,22 @@ func TestGCMAtPageEdges(t *testing.T) {
 	})
 }
 
+// TestGCMOpenAtPageEdges has GCM.Open's frame, text and additional data against absent pages.
+func TestGCMOpenAtPageEdges(t *testing.T) {
+	sealed, dst, extra := newFence(t, 400), newFence(t, 400), newFence(t, 64)
+	eachLone(t, func(t *testing.T, c *loneCase, r *rand.ChaCha8) {
+		for n := range 300 {
+			headLen, aadLen := 1+n%16, n*7%40
+			for bit := range 8 {
+				s, d, a := sealed.slice(headLen+n+TagSize, bit&1 != 0), dst.slice(n, bit&2 != 0), extra.slice(aadLen, bit&4 != 0)
+				if bad := c.check(r, d, s, a, headLen); bad != "" {
+					t.Fatalf("%d bytes, header of %d, AAD of %d, edges %03b: %s", n, headLen, aadLen, bit, bad)
+				}
+			}
+		}
+	})
+}
+
 // TestGCMBatchAtPageEdges has a frame of each length of the kernels for short frames
 // against absent pages, alone in its batch and among others of every number, with
 // texts, AAD and outputs at both ends.
