@@ -15,19 +15,26 @@ func (k *SealKey) SealBatch(frames []Frame) (failed int) {
 	if box == nil {
 		return failAll(frames, k.gone())
 	}
-	first, err := k.take(uint64(len(frames)))
+	// The frames are looked at before the counters are taken, for those that are most likely
+	// next: behind the locked instruction that takes them nothing is read before all that came
+	// before is done, the end of the batch before this one, too.
+	n := uint64(len(frames))
+	size := k.header.len(k.next.Load() + n - 1) // the last counter has the longest header
+	shape := shapeOf(frames, size+k.suite.overhead)
+	first, err := k.take(n)
 	if err != nil {
 		return k.sealSingly(frames)
 	}
-	// The last counter has the longest header.
-	shape := shapeOf(frames, k.header.len(first+uint64(len(frames)-1))+k.suite.overhead)
+	if last := k.header.len(first + n - 1); last != size {
+		size, shape = last, shapeOf(frames, last+k.suite.overhead)
+	}
 	if !shape.apart {
 		checkBatch(frames, func(i int) (least, most int) {
 			n := k.header.len(first+uint64(i)) + len(frames[i].Src) + k.suite.overhead
 			return n, n
 		})
 	}
-	if box.gcm != nil && k.sealShort(box.gcm, frames, first, shape) {
+	if box.gcm != nil && k.sealShort(box.gcm, frames, first, size, shape) {
 		runtime.KeepAlive(box)
 		return 0
 	}

@@ -17,21 +17,20 @@ import (
 var _ = engine.RunFrame(Frame{})
 
 func asRun(frames []Frame) []engine.RunFrame {
-	return unsafe.Slice((*engine.RunFrame)(unsafe.Pointer(unsafe.SliceData(frames))), len(frames))
+	return *(*[]engine.RunFrame)(unsafe.Pointer(&frames))
 }
 
 // sealShort seals all frames, under the counters from first on, if they are of the kind the
-// engine takes in runs and keep apart, and reports whether.
-func (k *SealKey) sealShort(c *gcmCore, frames []Frame, first uint64, s shape) bool {
-	h, last := k.header.pack(first), k.header.pack(first+uint64(len(frames)-1))
-	if !s.apart || h.size != last.size || h.size == k.header.size || k.excess.Load() != 0 {
+// engine takes in runs and keep apart, and reports whether. size is that of the last one's header.
+func (k *SealKey) sealShort(c *gcmCore, frames []Frame, first uint64, size int, s shape) bool {
+	if !s.apart || size != k.header.len(first) || size == k.header.size || k.excess.Load() != 0 {
 		return false
 	}
 	var run engine.GCMRun
-	if !run.Init(&c.gcm, h.size, s.least, s.most, s.aad) {
+	if !run.Init(&c.gcm, size, s.least, s.most, s.aad) {
 		return false
 	}
-	run.Head[0], run.Head[1] = k.header.extended+uint64(h.size-k.header.size), k.header.hi
+	run.Head[0], run.Head[1] = k.header.extended+uint64(size-k.header.size), k.header.hi
 	run.Salt[0], run.Salt[1] = c.salt[0], c.salt[1]
 	for len(frames) > 0 {
 		part := frames[:min(len(frames), engine.RunMost)]
@@ -42,7 +41,7 @@ func (k *SealKey) sealShort(c *gcmCore, frames []Frame, first uint64, s shape) b
 		run.Seal(asRun(part))
 		for i := range part {
 			f := &part[i]
-			f.Dst = f.Dst[:len(f.Dst)+h.size+len(f.Src)+engine.TagSize]
+			f.Dst = f.Dst[:len(f.Dst)+size+len(f.Src)+engine.TagSize]
 			if f.Err != nil {
 				f.Err = nil
 			}
