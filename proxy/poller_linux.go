@@ -307,14 +307,21 @@ func (g *gate) wait(events []unix.EpollEvent) (int, error) {
 	return g.n, err
 }
 
+// fewEvents at a time, and the next one will not be there already.
+const fewEvents = 4
+
 // ready looks for events and, if there are none, opens the gate.
 func (g *gate) ready(uintptr) bool {
+	look := g.n >= fewEvents
 	if g.opened {
 		var e [1]unix.EpollEvent
-		g.opened = epollWait(g.fd, e[:]) == 0
+		g.opened, look = epollWait(g.fd, e[:]) == 0, true
 	}
-	if g.n = epollWait(g.inner, g.events); g.n > 0 {
-		return true
+	g.n = 0
+	if look {
+		if g.n = epollWait(g.inner, g.events); g.n > 0 {
+			return true
+		}
 	}
 	if !g.opened { // an event that is there already comes through at once
 		e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(g.inner)}

@@ -22,13 +22,15 @@ import (
 var (
 	rounds  = flag.Int("rounds", 5, "how often each server is measured")
 	program = flag.String("chanseal", "", "measure this program instead of building one")
+	other   = flag.String("other", "", "measure this program, too: an earlier one, say")
 )
 
 const (
 	user, password, realm = "user", "pass", "chanseal"
 
-	coturn = "coturn"
-	ours   = "chanseal"
+	coturn  = "coturn"
+	ours    = "chanseal"
+	earlier = "other"
 )
 
 var (
@@ -67,6 +69,10 @@ var built = sync.OnceValues(func() (dir string, err error) {
 })
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if *other != "" {
+		servers = append(servers, earlier)
+	}
 	code := m.Run()
 	if made != "" {
 		os.RemoveAll(made)
@@ -105,8 +111,12 @@ func start(b *testing.B, which string) *server {
 		s.cmd = exec.Command("turnserver", "-n", "-m", "1", "-L", "127.0.0.1", "-E", "127.0.0.1", "-p", port, "-u", user+":"+password, "-r", realm, "-a",
 			"--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls", "--simple-log", "--log-file", filepath.Join(dir, "coturn.log"),
 			"--pidfile", filepath.Join(dir, "coturn.pid"))
-	case ours:
-		s.cmd = exec.Command(filepath.Join(dir, "chanseal"), "proxy", "-q", "--app-certificate-file", "app.json", "--static-user-file", "users", "--relay-address", "127.0.0.1",
+	case ours, earlier:
+		bin := filepath.Join(dir, "chanseal")
+		if which == earlier {
+			bin = *other
+		}
+		s.cmd = exec.Command(bin, "proxy", "-q", "--app-certificate-file", "app.json", "--static-user-file", "users", "--relay-address", "127.0.0.1",
 			"--media", "127.0.0.1/32", "--listen-address", "127.0.0.1", "--control-ports", "none", "--media-ports", "none", "--socks-ports", "none", "--tls-ports", "none",
 			"--edge-ports", port, "--drain-time", "1ms")
 	}
