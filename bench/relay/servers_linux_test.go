@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	rounds  = flag.Int("rounds", 5, "how often each server is measured")
+	rounds  = flag.Int("rounds", 3, "how often each server is measured; BenchmarkLoad has -steps")
 	program = flag.String("chanseal", "", "measure this program instead of building one")
 	other   = flag.String("other", "", "measure this program, too: an earlier one, say")
 )
