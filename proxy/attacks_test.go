@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,57 @@ func TestPortScan(t *testing.T) {
 	if replies[0] == 0 || replies[0] != replies[1] {
 		t.Errorf("SOCKS5 replies %v", replies)
 	}
+}
+
+// TestPermittedAddress: a permission is for an address and names no port: those that are
+// not listed get nothing by Send indications, and what they send goes nowhere.
+func TestPermittedAddress(t *testing.T) {
+	t.Parallel()
+	open := echoUDP(t)
+	hidden, err := net.ListenUDP("udp4", &net.UDPAddr{IP: loopback.AsSlice()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hidden.Close()
+	l := newLab(t, func(c *Config) { c.Media = []string{"127.0.0.1/32:" + Port(open.Port()).String()} })
+	user, password := l.credentials(1, 0)
+	c := l.rawTURN(user, password)
+	relayed, _, code := c.allocate(t)
+	if code != 0 {
+		t.Fatal(code)
+	}
+	if _, code := c.do(t, stun.MethodCreatePermission, c.peer(open)); code != 0 {
+		t.Fatal(code)
+	}
+	send := func(to netip.AddrPort, payload string) {
+		m := &stun.Message{Type: stun.NewType(stun.MethodSend, stun.ClassIndication)}
+		rand.Read(m.TransactionID[:])
+		m.WriteHeader()
+		peer := c.peer(to)
+		m.Add(peer.Type, peer.Value)
+		m.Add(stun.AttrData, []byte(payload))
+		c.Write(m.Raw)
+	}
+	buf := make([]byte, 1500)
+	came := func(want string) {
+		t.Helper()
+		c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if n, err := c.Read(buf); err != nil || !strings.Contains(string(buf[:n]), want) {
+			t.Fatalf("%q came, not %q: %v", buf[:n], want, err)
+		}
+	}
+	send(unmap(hidden.LocalAddr().(*net.UDPAddr).AddrPort()), "a scan")
+	send(open, "a frame")
+	came("a frame")
+	hidden.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) // it was sent before, and would be there
+	if n, _, err := hidden.ReadFromUDPAddrPort(buf); err == nil {
+		t.Errorf("a port that is not listed got %q", buf[:n])
+	}
+	if _, err := hidden.WriteToUDPAddrPort([]byte("nobody asked"), relayed); err != nil {
+		t.Fatal(err)
+	}
+	send(open, "another frame")
+	came("another frame")
 }
 
 // socksHello connects and logs in.
