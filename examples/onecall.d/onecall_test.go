@@ -29,6 +29,18 @@ func runScript(t *testing.T, status int, args ...string) string {
 	return string(out)
 }
 
+// built makes the programs that the script else builds for itself at each call.
+func built(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "./cmd/chanseal", "./examples/customcipher", "./examples/onecall.d")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir
+}
+
 // TestOneCall: the call through everything, with processes of its own, on this machine's
 // loopback. The long form, with firewall and namespaces where root allows them, has all
 // steps.
@@ -51,6 +63,7 @@ func TestFaults(t *testing.T) {
 	if os.Getenv("CHANSEAL_LONG") == "" {
 		t.Skip("CHANSEAL_LONG is not set")
 	}
+	bin := built(t)
 	for _, f := range []struct {
 		name   string
 		status int
@@ -68,7 +81,7 @@ func TestFaults(t *testing.T) {
 		{"ring-locked", 1, []string{"the call: ", "held by another process", "remedy: another program holds it"}},
 	} {
 		t.Run(f.name, func(t *testing.T) {
-			out := runScript(t, f.status, "--short", "--break", f.name)
+			out := runScript(t, f.status, "--short", "--bin", bin, "--break", f.name)
 			for _, want := range f.want {
 				if !strings.Contains(out, want) {
 					t.Errorf("it does not say %q\n%s", want, out)
@@ -80,7 +93,7 @@ func TestFaults(t *testing.T) {
 
 // TestUsage: what is wrong on the command line is said before anything begins.
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"--break", "everything"}, {"--calls", "0"}, {"--clip", "nowhere.mkv"}, {"--what"}, {"--break"}} {
+	for _, args := range [][]string{{"--break", "everything"}, {"--calls", "0"}, {"--clip", "nowhere.mkv"}, {"--bin", "."}, {"--what"}, {"--break"}} {
 		if out := runScript(t, 2, args...); !strings.Contains(out, "try examples/onecall --help") {
 			t.Errorf("%v: %s", args, out)
 		}
@@ -92,7 +105,7 @@ func TestUsage(t *testing.T) {
 
 // TestClipRefused: what is no recording is refused at once, with what to do.
 func TestClipRefused(t *testing.T) {
-	out := runScript(t, 1, "--short", "--loopback", "--clip", "onecall_test.go")
+	out := runScript(t, 1, "--short", "--loopback", "--bin", built(t), "--clip", "onecall_test.go")
 	for _, want := range []string{"onecall: step 1, ", "onecall_test.go cannot be sent ", "onecall: remedy: "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q\n%s", want, out)
