@@ -25,6 +25,8 @@ choose_source() {
 			ffmpeg -nostdin -v error -i "$clip" -map "0:$kind:0" -c copy -t 0 -f null - 2>/dev/null && break
 		done
 	fi
+	# VP9 is an experiment of ffmpeg's: its far end makes no file of a short clip.
+	if $ffmpeg && [ "$(payload_of "$tmp/probe.sdp")" = VP9 ] && "$tool" frames -codec "$clip" >/dev/null 2>&1; then ffmpeg=false; fi
 	if $ffmpeg; then
 		case $(payload_of "$tmp/probe.sdp") in
 		H264) picture=h264 ;;
