@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +11,29 @@ import (
 	"testing"
 )
 
+// TestMain makes the test the script's tool, where it is asked to be.
+func TestMain(m *testing.M) {
+	if os.Getenv("ONECALL_TOOL") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
 // runScript runs the script and wants this exit status.
 func runScript(t *testing.T, status int, args ...string) string {
+	t.Helper()
+	bash := findBash(t)
+	cmd := exec.CommandContext(t.Context(), bash, append([]string{"../onecall"}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != status {
+		t.Fatalf("onecall %s: %v, want status %d\n%s", strings.Join(args, " "), err, status, out)
+	}
+	return string(out)
+}
+
+func findBash(t *testing.T) string {
 	t.Helper()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -20,13 +42,7 @@ func runScript(t *testing.T, status int, args ...string) string {
 	if version, _ := exec.Command(bash, "-c", "echo $BASH_VERSINFO").Output(); len(bytes.TrimSpace(version)) < 1 || string(version) < "5" && len(bytes.TrimSpace(version)) == 1 {
 		t.Skipf("bash %s is too old", version)
 	}
-	cmd := exec.CommandContext(t.Context(), bash, append([]string{"../onecall"}, args...)...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != status {
-		t.Fatalf("onecall %s: %v, want status %d\n%s", strings.Join(args, " "), err, status, out)
-	}
-	return string(out)
+	return bash
 }
 
 // built makes the programs that the script else builds for itself at each call.
@@ -155,3 +171,67 @@ func TestSearch(t *testing.T) {
 		kept[0]++ // lives until here
 	}
 }
+
+// TestPlanted: whatever lies in a log, in a capture or in a recording, the script's search
+// of its directory finds it, and says what and where. Without it, it finds nothing; and the
+// application's own packets, which are in clear, are not looked at.
+func TestPlanted(t *testing.T) {
+	bash := findBash(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const secret = "\x00\x01a secret of an epoch\xff"
+	frame := []byte(strings.Repeat("a frame, of which only some bytes are looked for; ", 100))
+	for i := range frame {
+		frame[i] ^= byte(i / 50) // no two pieces are equal
+	}
+	look := func(t *testing.T, name string, planted []byte) (status int, said string) {
+		// The directory's name looks like one of a file that is left out.
+		dir := filepath.Join(t.TempDir(), "end-to-end-1.log")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write := func(name string, b []byte) {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("frame", frame)
+		for _, f := range plantedFiles {
+			write(f, bytes.Repeat([]byte("sealed "), 1000))
+		}
+		write("plain.captured", frame)
+		write("end-1.log", frame)
+		if name != "" {
+			write(name, slices.Concat(bytes.Repeat([]byte{7}, 1001), planted, bytes.Repeat([]byte("8"), 99)))
+		}
+		cmd := exec.CommandContext(t.Context(), bash, "-c", `set -uo pipefail
+			. ./lib.sh && . ./steps_more.sh || exit 9
+			{ printf 'secret 1\t%s\n' "$secret"; "$tool" patterns "$tmp/frame"; } >"$tmp/patterns" || exit 8
+			step "who saw what" && search_files`)
+		cmd.Env = append(os.Environ(), "ONECALL_TOOL=1", "tool="+self, "tmp="+dir, "secret="+hex.EncodeToString([]byte(secret)))
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	if status, said := look(t, "", nil); status != 0 || !strings.Contains(said, "ok    8 logs, captures and recordings, the audit record: none of it") {
+		t.Errorf("without anything planted: status %d\n%s", status, said)
+	}
+	for _, name := range plantedFiles {
+		status, said := look(t, name, slices.Concat([]byte(hex.EncodeToString([]byte(secret))), frame[300:420]))
+		if status != 1 || !strings.Contains(said, "who saw what: a secret or a plain frame lies open") {
+			t.Errorf("%s: status %d\n%s", name, status, said)
+		}
+		for _, what := range []string{"secret 1", "plaintext at 336"} {
+			if !strings.Contains(said, what+" in "+name) {
+				t.Errorf("it does not say that %s is in %s\n%s", what, name, said)
+			}
+		}
+	}
+}
+
+// plantedFiles are of each kind that the script looks at.
+var plantedFiles = []string{"audit.log", "proxy.log", "record-1.log", "firewall.captured", "cloud.captured", "media-1.captured", "call-1.sealed.rtpdump"}

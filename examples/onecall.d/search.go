@@ -11,7 +11,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -136,12 +138,20 @@ func search(_ context.Context, f *flag.FlagSet, args []string) error {
 	}
 	h := newHaystack(all)
 	var total int64
+	var found []string
+	place := func(where string, n int64) {
+		total += n
+		for _, name := range slices.Sorted(maps.Keys(h.found)) {
+			found = append(found, name+" in "+where)
+		}
+		clear(h.found)
+	}
 	if *pid != 0 {
 		n, err := h.process(*pid)
 		if err != nil {
 			return err
 		}
-		total += n
+		place(fmt.Sprintf("the memory of process %d", *pid), n)
 	}
 	for _, name := range f.Args() {
 		r, err := os.Open(name)
@@ -153,22 +163,17 @@ func search(_ context.Context, f *flag.FlagSet, args []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		total += n
+		place(filepath.Base(name), n)
 	}
 	names := map[string]bool{}
 	for _, n := range all {
 		names[n.name] = true
 	}
-	fmt.Printf("%d of %d found in %.1f MB\n", len(h.found), len(names), float64(total)/1e6)
+	fmt.Printf("%d of %d found in %.1f MB\n", len(found), len(names), float64(total)/1e6)
 	switch {
-	case *find && len(h.found) == 0:
+	case *find && len(found) == 0:
 		return errors.New("nothing was found where it must be: the search does not work")
-	case !*find && len(h.found) > 0:
-		var found []string
-		for name := range h.found {
-			found = append(found, name)
-		}
-		slices.Sort(found)
+	case !*find && len(found) > 0:
 		return fmt.Errorf("found: %s", strings.Join(found[:min(len(found), 5)], ", "))
 	}
 	return nil

@@ -85,8 +85,20 @@ doors() {
 	holds "the key server was started anew meanwhile: members who were inside came back by themselves"
 }
 
-search_all() {
+# search_files looks through all that was said, captured and kept: not through what the far
+# end has and what goes into gateway seal, which are in clear.
+search_files() {
 	local i files=() found
+	cp "$tmp/audit.log" "$tmp/audit.record"
+	for i in "$tmp"/*.log "$tmp/audit.record" "$tmp"/*.sealed.rtpdump "$tmp"/*.captured; do
+		case ${i##*/} in plain.captured) ;; end-*.log) ;; *) files+=("$i") ;; esac
+	done
+	found=$("$tool" search -patterns "$tmp/patterns" "${files[@]}" 2>"$tmp/search-files.txt") || broken "a secret or a plain frame lies open" "that is a fault of chanseal: report it" "$tmp/search-files.txt"
+	holds "${#files[@]} logs, captures and recordings, the audit record: none of it (${found#* in })"
+}
+
+search_all() {
+	local i found
 	for ((i = 1; i <= calls; i++)); do
 		end "join-sender-$i" "join-receiver-$i" "witness-$i"
 		cat "$tmp/secrets-$i" >>"$tmp/patterns"
@@ -114,12 +126,7 @@ search_all() {
 		note "the proxy's memory cannot be searched here: $(tail -n 1 "$tmp/search-control.log")"
 	fi
 	end proxy
-	cp "$tmp/audit.log" "$tmp/audit.record"
-	for i in "$tmp"/*.log "$tmp/audit.record" "$tmp"/*.sealed.rtpdump "$tmp"/*.captured; do
-		case $i in *plain.captured) ;; *end-*.log) ;; *) files+=("$i") ;; esac
-	done
-	found=$("$tool" search -patterns "$tmp/patterns" "${files[@]}" 2>"$tmp/search-files.txt") || broken "a secret or a plain frame lies open" "that is a fault of chanseal: report it" "$tmp/search-files.txt"
-	holds "${#files[@]} logs, captures and recordings, the audit record: none of it (${found#* in })"
+	search_files
 	local sealed=("$tmp"/media-*.captured)
 	"$tool" patterns -name sealed "${sealed[0]}" >"$tmp/patterns.sealed" && [ ! -e "$tmp/firewall.captured" ] || "$tool" search -patterns "$tmp/patterns.sealed" -find "$tmp/firewall.captured" >>"$tmp/search-control.txt" 2>&1 ||
 		note "the capture at the firewall does not show sealed frames as they are: the proxy was reached over TLS"

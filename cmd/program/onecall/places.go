@@ -79,6 +79,10 @@ func (a *act) places() ([]Place, error) {
 	a.Wall.mu.Unlock()
 	a.c.Net.mu.Lock()
 	network := Place{Name: "the media network's capture", Data: a.c.Net.seen}
+	if len(network.Data) == 0 {
+		a.c.Net.mu.Unlock()
+		return nil, fmt.Errorf("%s: nothing came there, and a search proves nothing", network.Name)
+	}
 	wall.Sure = a.c.Net.seen[0][12:] // what the proxy was given, it passed on
 	network.Sure = wall.Sure
 	a.c.Net.mu.Unlock()
@@ -150,6 +154,16 @@ func (a *act) search(context.Context) error {
 		return err
 	}
 	a.r.Needles = n.Len()
+	if err := a.searchPlaces(n); err != nil {
+		return err
+	}
+	// The proxy checks cards: it has the certificates, and that they are found shows
+	// that the search works. What it must not have is what opens a frame.
+	return a.searchProcess(a.proxy, Place{Name: "the proxy's memory", Sure: a.Desk.app.Primary.Reveal(), Except: []string{"primary certificate", "secondary certificate", "card"}})
+}
+
+// searchPlaces looks through all that was said, went over wires, and was written.
+func (a *act) searchPlaces(n *Needles) error {
 	places, err := a.places()
 	if err != nil {
 		return err
@@ -163,12 +177,7 @@ func (a *act) search(context.Context) error {
 		found = append(found, f...)
 		a.searched(p.Name, size)
 	}
-	if err := leak(found); err != nil {
-		return err
-	}
-	// The proxy checks cards: it has the certificates, and that they are found shows
-	// that the search works. What it must not have is what opens a frame.
-	return a.searchProcess(a.proxy, Place{Name: "the proxy's memory", Sure: a.Desk.app.Primary.Reveal(), Except: []string{"primary certificate", "secondary certificate", "card"}})
+	return leak(found)
 }
 
 func sizeText(n int) string {
