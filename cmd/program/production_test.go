@@ -47,10 +47,18 @@ func TestProduction(t *testing.T) {
 	for _, b := range blocks {
 		text := h.names.Replace(b[2])
 		if b[1] == "sh" {
-			h.script(text)
+			if err := h.script(text); err != nil {
+				h.tell()
+				t.Fatal(err)
+			}
 			continue
 		}
-		if name := h.unit(text); name == "chanseal-record" {
+		name, err := h.unit(text)
+		if err != nil {
+			h.tell()
+			t.Fatal(err)
+		}
+		if name == "chanseal-record" {
 			h.call()
 			h.stop(name)
 		}
@@ -67,20 +75,77 @@ func TestProduction(t *testing.T) {
 	}
 }
 
+// TestProductionNotices: a command of the page that is misspelled, refused or fails makes
+// its block fail, wherever it stands in it; so does a unit that does not run.
+func TestProductionNotices(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("bash is not here")
+	}
+	h := bareProductionHost(t)
+	const made = "export CHANSEAL_RING=ring\nchanseal channel create stage\n"
+	if err := h.script(made + "chanseal channel show stage | grep stage\n"); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a command that there is not":    "chanseal ring bakup x\nchanseal version\n",
+		"a flag that there is not":       "chanseal channel show --colour stage\ntrue\n",
+		"a program that there is not":    "chanseel version\ntrue\n",
+		"a channel that there is not":    "chanseal channel show stages\ntrue\n",
+		"in front of a pipe":             "chanseal channel show stages | cat\n",
+		"in a substitution":              "x=$(chanseal channel show stages)\ntrue\n",
+		"a variable that nobody has set": "chanseal channel show $STAGE\n",
+		"what should be found is not":    "chanseal channel show stage | grep stages\ntrue\n",
+		"a ring where there is none":     "chanseal channel show --ring nowhere stage\ntrue\n",
+		"the last command":               "chanseal version\nchanseal channel show stages\n",
+		"no ring at all":                 "unset CHANSEAL_RING\nchanseal channel show stage\n",
+	} {
+		if err := h.script(text); err == nil {
+			t.Errorf("%s: nobody notices", name)
+		}
+	}
+	unit := func(start string) string {
+		return "# /etc/systemd/system/test.service\n[Service]\nEnvironment=CHANSEAL_RING=ring\nExecStart=" + start + "\n"
+	}
+	const good = "chanseal gateway record --listen 127.0.0.1:0 -o a.rtpdump"
+	if name, err := h.unit(unit(good)); err != nil || name != "test" {
+		t.Fatalf("%q, %v", name, err)
+	}
+	h.stop("test")
+	for name, text := range map[string]string{
+		"a unit without a name":      "[Service]\nExecStart=" + good + "\n",
+		"a unit that starts nothing": unit(""),
+		"a flag of a unit":           unit("chanseal gateway record --listens 127.0.0.1:0 -o b.rtpdump"),
+		"a ring of a unit":           unit("chanseal gateway open --ring nobody --channel stage --listen 127.0.0.1:0 --to 127.0.0.1:9"),
+		"a unit's program":           unit("chanseel gateway record --listen 127.0.0.1:0 -o b.rtpdump"),
+		"a unit that ends at once":   unit("chanseal version"),
+	} {
+		if _, err := h.unit(text); err == nil {
+			t.Errorf("%s: nobody notices", name)
+		}
+	}
+}
+
+// productionUnit is what a unit started.
+type productionUnit struct {
+	*exec.Cmd
+	ended chan error // how it ended, once
+}
+
 // productionHost is this machine in the place of all those of the page.
 type productionHost struct {
 	t     *testing.T
 	dir   string
 	names *strings.Replacer
 	state []string // what the commands so far have exported, and their functions
-	units map[string]*exec.Cmd
+	units map[string]*productionUnit
 	logs  map[string]*locked
 
 	source, media, open, record, end string
 }
 
-func newProductionHost(t *testing.T) *productionHost {
-	h := &productionHost{t: t, dir: t.TempDir(), units: map[string]*exec.Cmd{}, logs: map[string]*locked{}}
+// bareProductionHost has the directories, and chanseal on its PATH.
+func bareProductionHost(t *testing.T) *productionHost {
+	h := &productionHost{t: t, dir: t.TempDir(), names: strings.NewReplacer(), units: map[string]*productionUnit{}, logs: map[string]*locked{}}
 	for _, d := range []string{"etc", "var", "vault", "backup", "bin"} {
 		if err := os.Mkdir(filepath.Join(h.dir, d), 0o700); err != nil {
 			t.Fatal(err)
@@ -93,6 +158,16 @@ func newProductionHost(t *testing.T) *productionHost {
 	if err := os.Symlink(self, filepath.Join(h.dir, "bin", "chanseal")); err != nil { // testscript makes the test the program
 		t.Skip(err)
 	}
+	t.Cleanup(func() {
+		for name := range h.units {
+			h.stop(name)
+		}
+	})
+	return h
+}
+
+func newProductionHost(t *testing.T) *productionHost {
+	h := bareProductionHost(t)
 	writeAuthority(t, filepath.Join(h.dir, "etc"))
 	cluster, err := etcdtest.Start(etcdtest.Config{Members: 1})
 	if err != nil {
@@ -127,11 +202,6 @@ func newProductionHost(t *testing.T) *productionHost {
 		"198.51.100.0/24:4000-5000", "127.0.0.1", "198.51.100.7:4000", h.media,
 		"127.0.0.1:5004", h.source, "--listen :6004", "--listen "+h.open, "127.0.0.1:7004", h.end, "--listen :6104", "--listen "+h.record,
 	)
-	t.Cleanup(func() {
-		for name := range h.units {
-			h.stop(name)
-		}
-	})
 	return h
 }
 
@@ -143,30 +213,34 @@ func (h *productionHost) bash(script string) *exec.Cmd {
 }
 
 // script runs a block, in a shell that knows what those before it have set.
-func (h *productionHost) script(text string) {
-	h.t.Helper()
+func (h *productionHost) script(text string) error {
 	c := h.bash("set -euo pipefail\n" + strings.Join(h.state, "\n") + "\n" + text)
 	if out, err := c.CombinedOutput(); err != nil {
-		for name, log := range h.logs {
-			h.t.Logf("%s:\n%s", name, log.String())
-		}
-		h.t.Fatalf("%v\n%s\n%s", err, text, out)
+		return fmt.Errorf("%w\n%s\n%s", err, text, out)
 	}
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "export ") || strings.HasPrefix(line, "unset ") || strings.HasPrefix(line, "umask ") {
 			h.state = append(h.state, strings.TrimSpace(line))
 		}
 	}
+	return nil
+}
+
+// tell logs what the units have said.
+func (h *productionHost) tell() {
+	h.t.Helper()
+	for name, log := range h.logs {
+		h.t.Logf("%s:\n%s", name, log.String())
+	}
 }
 
 // unit starts what a unit starts, waits until it runs, and returns the unit's name.
-func (h *productionHost) unit(text string) string {
-	h.t.Helper()
+func (h *productionHost) unit(text string) (string, error) {
 	text = strings.ReplaceAll(text, "\\\n", " ")
 	value := func(line, key string) (string, bool) { return strings.CutPrefix(line, key+"=") }
 	m := regexp.MustCompile(`(?m)^# /etc/systemd/system/(\S+)\.service$`).FindStringSubmatch(text)
 	if m == nil {
-		h.t.Fatalf("a unit without a name:\n%s", text)
+		return "", fmt.Errorf("a unit without a name:\n%s", text)
 	}
 	name, script, start := m[1], "", ""
 	for line := range strings.Lines(text) {
@@ -186,17 +260,29 @@ func (h *productionHost) unit(text string) string {
 	c := h.bash(script + "exec " + start)
 	c.Stdout, c.Stderr = log, log
 	if err := c.Start(); err != nil {
-		h.t.Fatal(err)
+		return "", err
 	}
-	h.units[name], h.logs[name] = c, log
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	h.logs[name] = log
+	running := func() bool {
+		s := log.String()
+		return strings.Contains(s, "running;") || strings.Contains(s, "listening for media at")
+	}
 	for range 600 {
-		if s := log.String(); strings.Contains(s, "running;") || strings.Contains(s, "listening for media at") {
-			return name
+		if running() {
+			h.units[name] = &productionUnit{c, ended}
+			return name, nil
 		}
-		time.Sleep(50 * time.Millisecond)
+		select {
+		case err := <-ended:
+			return "", fmt.Errorf("%s ended at once: %v\n%s\n%s", name, err, text, log.String())
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	h.t.Fatalf("%s does not run:\n%s", name, log.String())
-	return ""
+	c.Process.Kill()
+	<-ended
+	return "", fmt.Errorf("%s does not run\n%s\n%s", name, text, log.String())
 }
 
 func (h *productionHost) stop(name string) {
@@ -204,11 +290,11 @@ func (h *productionHost) stop(name string) {
 	delete(h.units, name)
 	if name == "chanseal-proxy" { // which would wait for its sessions
 		c.Process.Kill()
-		c.Wait()
+		<-c.ended
 		return
 	}
 	c.Process.Signal(syscall.SIGINT)
-	if err := c.Wait(); err != nil {
+	if err := <-c.ended; err != nil {
 		h.t.Errorf("%s: %v\n%s", name, err, h.logs[name].String())
 	}
 }
