@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -49,9 +50,9 @@ func (s *site) run(what, ns string, args ...string) *words {
 }
 
 // TestAutomatic: a call by "gateway seal --cloud-proxy" out of a company whose firewall
-// lets less and less through: directly, and over UDP, TCP and TLS; without name service;
-// over the only port that is open. Where "proxy check" says that nothing works, nothing
-// does.
+// lets less and less through: directly, over UDP, TCP and TLS, and by SOCKS5; without name
+// service; over the only port that is open. Where "proxy check" says that nothing works,
+// nothing does.
 func TestAutomatic(t *testing.T) {
 	t.Parallel()
 	const drop = "table inet f { chain out { type filter hook output priority 0; policy drop; oif lo accept; %s; }\n}\n"
@@ -69,6 +70,7 @@ func TestAutomatic(t *testing.T) {
 		{"443 only", rules("tcp dport 443 accept"), nil, "connected over tls", true},
 		{"443 and one UDP port", rules("tcp dport 443 accept; udp dport 9700 accept"), nil, "connected over udp", false},
 		{"4000 and one TCP port", rules("tcp dport { 4000, 25000 } accept"), nil, "connected over tcp", true},
+		{"1080 only", rules("tcp dport 1080 accept; udp dport 1080 accept"), []string{"--proxy-type", "0", "--proxy-server", "10.77.0.2:0"}, "connected by SOCKS5", true},
 		{"no names", "", append(domain, "--proxy-fallback", "10.77.0.2:0"), "connected over udp", false},
 		{"no discovery", rules("udp dport 4500-4650 accept; tcp dport 8000 accept; reject"), nil, "error: the cloud proxy: no relay could be used", false},
 	} {
@@ -77,7 +79,7 @@ func TestAutomatic(t *testing.T) {
 			s := newSite(t)
 			s.serve()
 			s.ring()
-			if c.server != nil { // names are asked for at somebody who does not answer
+			if slices.Contains(c.server, "--proxy-fallback") { // names are asked for at somebody who does not answer
 				etc := filepath.Join("/etc/netns", s.inside)
 				if err := os.MkdirAll(etc, 0o755); err != nil {
 					t.Skip(err)

@@ -224,6 +224,7 @@ func TestFirewall(t *testing.T) {
 	}{
 		{"everything listed", "", nil, []string{"auto", "udp", "tcp", "tls", "socks5"}, 0},
 		{"443 only", "", none("control", "media", "edge", "socks"), []string{"auto", "tls"}, 4},
+		{"1080 only", "", none("tls", "control", "media", "edge"), []string{"socks5"}, 5},
 		{"no UDP", "udp dport", nil, []string{"auto", "tcp", "tls"}, 2},
 		{"nothing", "", none("tls", "control", "media", "edge", "socks"), []string{}, 5},
 	} {

@@ -201,7 +201,8 @@ func TestDante(t *testing.T) {
 	}
 }
 
-// FuzzSOCKS: no greeting makes the server do more than answer and hang up.
+// FuzzSOCKS: requests are read as what is in them, or not at all, and the header of a
+// datagram as what is written again.
 func FuzzSOCKS(f *testing.F) {
 	f.Add([]byte("\x05\x01\x02\x01\x04user\x04pass\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50"))
 	f.Add([]byte("\x05\x01\x00"))

@@ -36,10 +36,18 @@ func FuzzSTUN(f *testing.F) {
 					}
 				}
 			}
-			splitSend(b)
+			if _, p, ok := splitSend(b); ok && !bytes.Contains(b[stunHeaderLen:], p) {
+				t.Fatalf("%x is not in %x", p, b)
+			}
 		}
 		if n, err := frameLen(b); err == nil && (n < 0 || n > stunHeaderLen+65536) {
 			t.Fatalf("a frame of %d bytes", n)
+		} else if err == nil {
+			for k := range min(len(b), stunHeaderLen) { // what has come so far
+				if got, err := frameLen(b[:k]); err != nil || k < 4 && got != 0 || k >= 4 && got != n {
+					t.Fatalf("a frame of %d bytes, of whose first %d: %d, %v", n, k, got, err)
+				}
+			}
 		}
 	})
 }
