@@ -137,12 +137,18 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// tlsConfig is what the ports with TLS have in common. A message of TURN fits into a record
+// from the connection's first on (see stream.send).
+func (s *Server) tlsConfig() *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{s.certs}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, DynamicRecordSizingDisabled: true}
+}
+
 // open opens the sockets and starts to serve them.
 func (s *Server) open(ctx context.Context) error {
 	s.socks = newSOCKSServer(s)
 	s.others = newOtherRelays(s)
 	web := s.web()
-	tlsConf := &tls.Config{Certificates: []tls.Certificate{s.certs}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	tlsConf := s.tlsConfig()
 	withTURN := tlsConf.Clone()
 	withTURN.NextProtos = []string{alpnTURN, "h2", "http/1.1"} // some TURN clients offer http/1.1 as well
 

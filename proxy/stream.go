@@ -16,8 +16,9 @@ import (
 // messages a time, and wiped.
 type stream struct {
 	net.Conn
-	srv   *Server
-	relay atomic.Pointer[relay]
+	srv    *Server
+	relay  atomic.Pointer[relay]
+	secure bool // it is TLS
 
 	in         []byte // unread bytes are in[r:w]
 	r, w, wipe int
@@ -51,7 +52,7 @@ const (
 )
 
 func newStream(srv *Server, c net.Conn) *stream {
-	s := &stream{Conn: c, srv: srv, wake: make(chan struct{}, 1)}
+	s := &stream{Conn: c, srv: srv, secure: isTLS(c), wake: make(chan struct{}, 1)}
 	c.SetReadDeadline(time.Now().Add(firstMessage))
 	s.unwatch = srv.backlogs.watch(c, func() { s.Close() })
 	go s.write()
@@ -226,7 +227,7 @@ func (s *stream) write() {
 			continue
 		}
 		s.Conn.SetWriteDeadline(since.Add(maxOwnQueueTime))
-		_, err := s.Conn.Write(out)
+		err := s.send(out)
 		clear(out)
 		if err != nil {
 			s.Close()
@@ -239,6 +240,25 @@ func (s *stream) write() {
 		s.spare = out
 		s.mu.Unlock()
 	}
+}
+
+// send writes messages, over TLS each as a record of its own (those of more than 16 KiB
+// need several). To TLS they are a stream of bytes, but clients are about, coturn's for
+// one, that take no more than one message out of a record.
+func (s *stream) send(messages []byte) error {
+	for len(messages) > 0 {
+		n := len(messages)
+		if s.secure {
+			if m, err := frameLen(messages); err == nil && m > 0 {
+				n = min(n, m)
+			}
+		}
+		if _, err := s.Conn.Write(messages[:n]); err != nil {
+			return err
+		}
+		messages = messages[n:]
+	}
+	return nil
 }
 
 // ended is called when the allocation is over and the client stays. What waits for it
