@@ -27,6 +27,7 @@ func (c *loneCase) seal(sealed, head, aad []byte, ctr uint64) {
 }
 
 func eachLone(t *testing.T, f func(t *testing.T, c *loneCase, r *rand.ChaCha8)) {
+	needGCM(t)
 	eachTier(t, func(t *testing.T, tr tier) {
 		for _, size := range []int{16, 32} {
 			r := source(uint64(90 + size))
