@@ -1,6 +1,10 @@
 package cipher
 
-import "runtime"
+import (
+	"runtime"
+
+	"github.com/chanseal/chanseal/cipher/internal/engine"
+)
 
 // SealBatch seals each frame's Src under its AAD, appends the result to its Dst, and
 // sets its Err. The frames get consecutive counters from one reservation. It returns
@@ -15,31 +19,34 @@ func (k *SealKey) SealBatch(frames []Frame) (failed int) {
 	if box == nil {
 		return failAll(frames, k.gone())
 	}
+	if c := box.gcm; c != nil && len(frames) <= engine.RunMost && len(frames[0].Src) <= engine.ShortText && k.sealShort(c, frames) {
+		runtime.KeepAlive(box)
+		return 0
+	}
 	// The frames are looked at before the counters are taken, for those that are most likely
 	// next: behind the locked instruction that takes them nothing is read before all that came
 	// before is done, the end of the batch before this one, too.
 	n := uint64(len(frames))
 	size := k.header.len(k.next.Load() + n - 1) // the last counter has the longest header
-	shape := shapeOf(frames, size+k.suite.overhead)
+	shape := engine.ShapeOf(asRun(frames), size+k.suite.overhead)
 	first, err := k.take(n)
 	if err != nil {
 		return k.sealSingly(frames)
 	}
 	if last := k.header.len(first + n - 1); last != size {
-		size, shape = last, shapeOf(frames, last+k.suite.overhead)
+		size, shape = last, engine.ShapeOf(asRun(frames), last+k.suite.overhead)
 	}
-	if !shape.apart {
+	if !shape.Apart {
 		checkBatch(frames, func(i int) (least, most int) {
 			n := k.header.len(first+uint64(i)) + len(frames[i].Src) + k.suite.overhead
 			return n, n
 		})
-	}
-	if box.gcm != nil && k.sealShort(box.gcm, frames, first, size, shape) {
+	} else if box.gcm != nil && k.sealMany(box.gcm, frames, first, size, shape) {
 		runtime.KeepAlive(box)
 		return 0
 	}
 	if box.runs() {
-		return k.sealRuns(box, frames, first, shape.apart)
+		return k.sealRuns(box, frames, first, shape.Apart)
 	}
 	for i := range frames {
 		f := &frames[i]
@@ -91,8 +98,8 @@ func (k *OpenKey) OpenBatch(frames []Frame) (failed int) {
 		return 0
 	}
 	// No header has less than one byte.
-	shape := shapeOf(frames, -1-k.suite.overhead)
-	if shape.apart = shape.apart && !k.suite.variable; !shape.apart {
+	shape := engine.ShapeOf(asRun(frames), -1-k.suite.overhead)
+	if shape.Apart = shape.Apart && !k.suite.variable; !shape.Apart {
 		checkBatch(frames, func(i int) (least, most int) {
 			if _, size, err := ParseHeader(frames[i].Src); err == nil {
 				most = max(0, k.room(len(frames[i].Src)-size))
@@ -120,44 +127,6 @@ func failAll(frames []Frame, err error) int {
 }
 
 const batchOverlapMessage = "cipher: the Dst of a batch element overlaps another element"
-
-// shape is what is known of a batch by looking at its frames once.
-type shape struct {
-	// apart: every Dst has room, the rooms follow each other in memory, and all that
-	// is read, Src and AAD by themselves, lies on one side of them. Then no frame meets another
-	// one, nor itself, and nothing is allocated. It is how batches come in practice;
-	// false means only: look closer, and what follows was not looked at.
-	apart       bool
-	least, most int // bytes of a Src
-	aad         int // most bytes of an AAD
-}
-
-// shapeOf looks at a batch whose every Dst must have room for extra bytes more than its Src
-// has.
-func shapeOf(frames []Frame, extra int) (s shape) {
-	// What has no bytes is taken for where its address says, of nil for 0: it can only make
-	// the outcome false.
-	rooms, srcs, aads := reach{}, reach{begin: ^uintptr(0)}, reach{begin: ^uintptr(0)}
-	s.least = len(frames[0].Src)
-	rooms.begin = start(frames[0].Dst) + uintptr(len(frames[0].Dst))
-	for i := range frames {
-		f := &frames[i]
-		n, aad := len(f.Src), len(f.AAD)
-		at := start(f.Dst) + uintptr(len(f.Dst))
-		if cap(f.Dst)-len(f.Dst) < n+extra || at < rooms.end {
-			return shape{}
-		}
-		rooms.end = at + uintptr(n+extra)
-		srcs.begin, srcs.end = min(srcs.begin, start(f.Src)), max(srcs.end, start(f.Src)+uintptr(n))
-		aads.begin, aads.end = min(aads.begin, start(f.AAD)), max(aads.end, start(f.AAD)+uintptr(aad))
-		s.least, s.most, s.aad = min(s.least, n), max(s.most, n), max(s.aad, aad)
-	}
-	s.apart = s.least+extra >= 0 && rooms.apart(srcs) && rooms.apart(aads)
-	return s
-}
-
-// apart reports whether r and other share no byte.
-func (r reach) apart(other reach) bool { return r.end <= other.begin || other.end <= r.begin }
 
 // checkBatch panics when the part of an element's Dst that may be written meets another
 // element, or its own Src or AAD. result tells the least and the most bytes that element i

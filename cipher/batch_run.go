@@ -1,6 +1,10 @@
 package cipher
 
-import "runtime"
+import (
+	"runtime"
+
+	"github.com/chanseal/chanseal/cipher/internal/engine"
+)
 
 // A batch goes through the engine in runs of a few frames, so that one frame's
 // instructions fill the time in which another's wait for each other.
@@ -47,7 +51,7 @@ func (f *Frame) failed() int {
 // openRuns opens frames in runs. Those of a run are opened side by side, and then let
 // through the replay window one after the other: what an earlier one changes is seen
 // by a later one, as if each had been opened by itself.
-func (k *OpenKey) openRuns(frames []Frame, shape shape) (failed int) {
+func (k *OpenKey) openRuns(frames []Frame, shape engine.Shape) (failed int) {
 	for len(frames) > 0 {
 		if done, bad := k.openShort(frames, shape); done > 0 {
 			frames, failed = frames[done:], failed+bad
@@ -73,9 +77,9 @@ func (k *OpenKey) openRuns(frames []Frame, shape shape) (failed int) {
 				failed += run[i].failed()
 			}
 		case box.gcm != nil:
-			failed += k.openRunGCM(run, shape.apart)
+			failed += k.openRunGCM(run, shape.Apart)
 		default:
-			failed += k.openRunCTR(run, shape.apart)
+			failed += k.openRunCTR(run, shape.Apart)
 		}
 		// Or Retire in the middle of a run would have the finalizer wipe what it uses.
 		runtime.KeepAlive(box)

@@ -20,42 +20,75 @@ func asRun(frames []Frame) []engine.RunFrame {
 	return *(*[]engine.RunFrame)(unsafe.Pointer(&frames))
 }
 
-// sealShort seals all frames, under the counters from first on, if they are of the kind the
-// engine takes in runs and keep apart, and reports whether. size is that of the last one's header.
-func (k *SealKey) sealShort(c *gcmCore, frames []Frame, first uint64, size int, s shape) bool {
-	if !s.apart || size != k.header.len(first) || size == k.header.size || k.excess.Load() != 0 {
-		return false
-	}
-	var run engine.GCMRun
-	if !run.Init(&c.gcm, size, s.least, s.most, s.aad) {
+// startRun prepares run for frames under counters from first on, whose last one's header has size
+// bytes, and reports whether the engine takes such frames in runs.
+func (k *SealKey) startRun(run *engine.GCMRun, c *gcmCore, first uint64, size int) bool {
+	if size != k.header.len(first) || size == k.header.size || k.excess.Load() != 0 || !run.Init(&c.gcm, size) {
 		return false
 	}
 	run.Head[0], run.Head[1] = k.header.extended+uint64(size-k.header.size), k.header.hi
 	run.Salt[0], run.Salt[1] = c.salt[0], c.salt[1]
+	return true
+}
+
+// sealShort seals all frames, one run of short ones, if they keep apart, are of about one length and the
+// counters for them can be taken at once, and reports whether. If not, nothing has happened.
+func (k *SealKey) sealShort(c *gcmCore, frames []Frame) bool {
+	n := uint64(len(frames))
+	first, ok := k.peek(n)
+	var run engine.GCMRun
+	if !ok || !k.startRun(&run, c, first, k.header.len(first+n-1)) {
+		return false
+	}
+	for i := range frames {
+		run.Ctr[i] = first + uint64(i)
+	}
+	sealed, errs := run.SealShort(asRun(frames), &k.next)
+	if errs {
+		clearErrs(frames)
+	}
+	return sealed
+}
+
+// sealMany seals all frames, which keep apart, if they are of the kind the engine takes in runs, and
+// reports whether.
+func (k *SealKey) sealMany(c *gcmCore, frames []Frame, first uint64, size int, s engine.Shape) bool {
+	var run engine.GCMRun
+	if !k.startRun(&run, c, first, size) || !run.Fit(s.Least, s.Most, s.AAD) {
+		return false
+	}
+	if s.Errs {
+		clearErrs(frames)
+	}
 	for len(frames) > 0 {
 		part := frames[:min(len(frames), engine.RunMost)]
 		for i := range part {
 			run.Ctr[i] = first
 			first++
 		}
-		run.Seal(asRun(part))
-		for i := range part {
-			f := &part[i]
-			f.Dst = f.Dst[:len(f.Dst)+size+len(f.Src)+engine.TagSize]
-			if f.Err != nil {
-				f.Err = nil
-			}
+		sealed := false
+		if s.Most <= engine.ShortText {
+			sealed, _ = run.SealShort(asRun(part), nil)
+		}
+		if !sealed {
+			run.Seal(asRun(part))
 		}
 		frames = frames[len(part):]
 	}
 	return true
 }
 
+func clearErrs(frames []Frame) {
+	for i := range frames {
+		frames[i].Err = nil
+	}
+}
+
 // openShort opens the first frames, as many as the engine takes in one run, and returns how many those
 // are: none if they are of another kind, do not keep apart, or one of them does
 // not authenticate. s is of all frames, of which these are the first ones left.
-func (k *OpenKey) openShort(frames []Frame, s shape) (n, failed int) {
-	if !s.apart {
+func (k *OpenKey) openShort(frames []Frame, s engine.Shape) (n, failed int) {
+	if !s.Apart {
 		return 0, 0
 	}
 	box := k.box.Load()
@@ -65,7 +98,7 @@ func (k *OpenKey) openShort(frames []Frame, s shape) (n, failed int) {
 	}
 	var run engine.GCMRun
 	c, extra := box.gcm, h.size+engine.TagSize
-	if !run.Init(&c.gcm, h.size, s.least-extra, s.most-extra, s.aad) {
+	if !run.Init(&c.gcm, h.size) || !run.Fit(s.Least-extra, s.Most-extra, s.AAD) {
 		return 0, 0
 	}
 	run.Salt[0], run.Salt[1] = c.salt[0], c.salt[1]

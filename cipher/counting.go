@@ -130,6 +130,13 @@ func (c *counter) takeReserved(n uint64) (first uint64, err error) {
 	}
 }
 
+// peek returns the first of the next n counters if they can be taken at once, by bringing next from it to n
+// more with a compare-and-swap. A refill in between moves next first, and the swap fails.
+func (c *counter) peek(n uint64) (first uint64, ok bool) {
+	next, end := c.next.Load(), c.end.Load() // in this order
+	return next, next <= end && end-next >= n
+}
+
 // refill reserves a block of at least n counters, unless somebody else just did.
 func (c *counter) refill(n uint64) error {
 	c.mu.Lock()

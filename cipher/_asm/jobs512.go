@@ -74,7 +74,7 @@ func jobs(nr int, seal bool) []string {
 	o = append(o, "job:", "VMOVQ (R8), X1", "VPSHUFB X8, X1, X3", "VPXOR X7, X3, X3", f("VMOVDQU X3, %d(DI)", frameNonce),
 		f("MOVQ R14, %d(DI)", frameKey), f("MOVQ %d(DX), BX", rfDst), f("ADDQ %d(DX), BX", rfDstN), f("MOVQ %d(DX), SI", rfSrc), f("MOVQ %d(DX), R10", rfN))
 	if seal {
-		o = append(o, "VPSHUFB X5, X1, X2", "VPOR X6, X2, X2", "VMOVDQU X2, (BX)", "ADDQ R9, BX")
+		o = append(o, "VPSHUFB X5, X1, X2", "VPOR X6, X2, X2", "VMOVDQU X2, (BX)", "ADDQ R9, BX", "LEAQ 16(BX)(R10*1), R11", f("SUBQ %d(DX), R11", rfDst), f("MOVQ R11, %d(DX)", rfDstN))
 	} else {
 		o = append(o, "VPAND (SI), X5, X2", "ADDQ R9, SI", "SUBQ R9, R10")
 	}

@@ -33,6 +33,7 @@ func main() {
 		{"gcm512_amd64.s", gcm512File},
 		{"one512_amd64.s", oneFile},
 		{"run512_amd64.s", runFile},
+		{"shape_amd64.s", shapeFile},
 		{"jobs512_amd64.s", jobsFile},
 		{"gcm256_amd64.s", gcm256File},
 		{"ctr512_amd64.s", ctr512File},

@@ -121,17 +121,30 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				if count%3 == 0 { // as if others were shorter
 					least = 0
 				}
-				if run.Salt[0] = 3; !run.Init(&GCM{asm: k}, 7, least, n, len(aad)) {
+				if run.Salt[0] = 3; !run.Init(&GCM{asm: k}, 7) || !run.Fit(least, n, len(aad)) {
 					t.Fatal("no kernel for runs")
 				}
-				frames := make([]RunFrame, count)
+				frames, memory := make([]RunFrame, count), make([]byte, 300*count)
 				for i := range frames {
-					frames[i].Dst, frames[i].Src, frames[i].AAD = make([]byte, 0, 300), buf[:n], aad
+					frames[i].Dst, frames[i].Src, frames[i].AAD = memory[300*i:][:0:300], buf[:n], aad
 				}
 				run.Seal(frames)
 				check("seal of a run")
 				for i := range frames {
-					frames[i].Src, frames[i].Dst = frames[i].Dst[:7+n+TagSize], make([]byte, 0, n)
+					frames[i].Dst = frames[i].Dst[:0]
+				}
+				if sealed, _ := run.SealShort(frames, nil); !sealed {
+					t.Fatal("SealShort does not seal")
+				}
+				check("seal of a run of short ones")
+				frames[count-1].Dst = frames[count-1].Dst[:300]
+				if sealed, _ := run.SealShort(frames, nil); sealed {
+					t.Fatal("SealShort seals without room")
+				}
+				check("a run of short ones that is not taken")
+				frames[count-1].Dst = frames[count-1].Dst[:7+n+TagSize]
+				for i := range frames {
+					frames[i].Src, frames[i].Dst = frames[i].Dst, make([]byte, 0, n)
 				}
 				if !run.Open(frames) {
 					t.Fatal("a run does not open")

@@ -2,6 +2,8 @@
 
 package engine
 
+import "sync/atomic"
+
 // These types have no kernels here: every key is of the generic tier, and
 // nothing below is reached.
 type (
@@ -44,8 +46,11 @@ func shaFinish(_, _ *shaState, _ *byte, _ int, _ *[MACSize]byte) {
 func sealSome([]GCMFrame) int { return 0 }
 func openSome([]GCMFrame) int { return 0 }
 
-func (*gcmKey) runs() bool           { return false }
-func (*GCMRun) Seal([]RunFrame)      {}
+func (*gcmKey) runs() bool      { return false }
+func (*GCMRun) Seal([]RunFrame) {}
+
+func (*GCMRun) SealShort([]RunFrame, *atomic.Uint64) (sealed, errs bool) { return false, false }
+
 func (*GCMRun) Open([]RunFrame) bool { return false }
 
 func (g *GCM) openRaw(dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64, salt *[2]uint64) bool {
@@ -72,3 +77,6 @@ func (f *GCMFrame) Open() bool {
 	}
 	return f.OK
 }
+
+// ShapeOf is described at its twin for amd64.
+func ShapeOf(frames []RunFrame, extra int) Shape { return shapeOf(frames, extra) }

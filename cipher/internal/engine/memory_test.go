@@ -158,7 +158,7 @@ func TestGCMRunAtPageEdges(t *testing.T) {
 				if n%3 == 0 {
 					least = 0
 				}
-				if !run.Init(&c.g, headLen, least, n, runHeadMost-headLen) {
+				if !run.Init(&c.g, headLen) || !run.Fit(least, n, runHeadMost-headLen) {
 					t.Fatal("no kernel")
 				}
 				frames, texts := make([]RunFrame, count), make([][]byte, count)
@@ -174,10 +174,16 @@ func TestGCMRunAtPageEdges(t *testing.T) {
 					run.Ctr[i] = 40000 + uint64(i)
 					texts[i] = bytes.Clone(f.Src)
 				}
-				run.Seal(frames)
+				// Where the allocator puts the others decides which kernel seals: alone, the frame is taken.
+				if sealed, _ := run.SealShort(frames, nil); !sealed {
+					if count == 1 && run.even {
+						t.Fatalf("%d bytes, at end %v: SealShort takes not even one frame", n, end)
+					}
+					run.Seal(frames)
+				}
 				for i := range frames {
 					f := &frames[i]
-					sealed = f.Dst[:headLen+n+TagSize]
+					sealed = f.Dst
 					if !bytes.Equal(sealed, c.seal(texts[i], f.AAD, run.Ctr[i], size)) {
 						t.Fatalf("%d bytes, frame %d of %d, at end %v: sealed text differs", n, i, count, end)
 					}

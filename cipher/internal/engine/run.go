@@ -12,7 +12,7 @@ const RunMost = 8
 
 // GCMRun seals and opens frames of one key and of headers of one length, which
 // begin what is sealed. Init goes first, then the other fields are set, word by word. The kernels
-// go by what Init was told of the frames and check nothing.
+// go by what Fit was told of the frames and check nothing, but for SealShort's.
 type GCMRun struct {
 	key              *gcmKey
 	vectors, headLen int // vectors is 0 if frames are too long for the kernels for short ones
@@ -26,15 +26,24 @@ type GCMRun struct {
 	even bool
 }
 
-// Init prepares for frames whose texts have from least to most bytes, with at most aad bytes
-// of additional data each, and headers of n bytes. False says that there is no
-// kernel for such frames.
-func (r *GCMRun) Init(key *GCM, n, least, most, aad int) bool {
-	if key.asm == nil || !key.asm.runs() || n < 1 || n > 16 || least < 0 || n+aad > wholeHead || most > runTextMost {
+// Init prepares for headers of n bytes. False says that there is no kernel.
+func (r *GCMRun) Init(key *GCM, n int) bool {
+	if key.asm == nil || !key.asm.runs() || n < 1 || n > 16 {
 		return false
 	}
-	r.key, r.vectors, r.headLen = key.asm, (most+TagSize+63)/64, n
-	if r.vectors > runVectorsMost || n+aad > runHeadMost {
+	r.key, r.headLen = key.asm, n
+	return true
+}
+
+// Fit prepares for frames whose texts have from least to most bytes, with at most aad bytes
+// of additional data each. False says that there is no kernel for such frames.
+func (r *GCMRun) Fit(least, most, aad int) bool {
+	n := r.headLen + aad
+	if least < 0 || n > wholeHead || most > runTextMost {
+		return false
+	}
+	r.vectors = (most + TagSize + 63) / 64
+	if r.vectors > runVectorsMost || n > runHeadMost {
 		r.vectors = 0
 	}
 	r.even = r.vectors > 0 && least >= 64*(r.vectors-1)
@@ -46,6 +55,9 @@ const (
 	runHeadMost    = 32 // bytes of header and additional data
 	runVectorsMost = 3  // vectors of text and 16 bytes more
 )
+
+// ShortText is the longest text that SealShort takes, in bytes.
+const ShortText = 64*runVectorsMost - TagSize
 
 // runTextMost is the longest text of a run in bytes: longer ones would gain nothing.
 const runTextMost = 4096

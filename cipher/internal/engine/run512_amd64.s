@@ -84,9 +84,82 @@ DATA downFrom0<>+0(SB)/8, $0xf9fafbfcfdfeff00
 DATA downFrom0<>+8(SB)/8, $0xf1f2f3f4f5f6f7f8
 GLOBL downFrom0<>(SB), RODATA|NOPTR, $16
 
-// func sealRun128AVX512(r *GCMRun, frames *RunFrame, count int)
-// AES-128-GCM: Seal of count > 0 frames, header, text and tag, to the room behind each Dst.
-TEXT ·sealRun128AVX512(SB), NOSPLIT, $320-24
+// func sealRun128AVX512(r *GCMRun, frames *RunFrame, count int, next *atomic.Uint64) (sealed, errs bool)
+// AES-128-GCM: Seal of count > 0 frames, header, text and tag, to the room behind each Dst, which is
+// lengthened. None is sealed if they are not all such as this kernel takes, or next, if not nil, is not the
+// first counter; else next goes up by count. errs says whether an Err is not nil.
+TEXT ·sealRun128AVX512(SB), NOSPLIT, $320-34
+	MOVQ r+0(FP), R14
+	MOVQ 16(R14), R9
+	MOVL $32, R12
+	SUBQ R9, R12
+	ADDQ $16, R9
+	MOVQ frames+8(FP), R13
+	MOVQ count+16(FP), CX
+	MOVQ 32(R13), R11
+	ADDQ $15, R11
+	ANDQ $-64, R11
+	CMPQ R11, $128
+	JHI no
+	MOVQ 0(R13), R8
+	ADDQ 8(R13), R8
+	IMUL3Q $88, CX, SI
+	ADDQ R13, SI
+	MOVQ -88(SI), R10
+	ADDQ -80(SI), R10
+	ADDQ -56(SI), R10
+	ADDQ R9, R10
+	SUBQ R8, R10
+	INCQ R8
+	DECQ R10
+	XORL DX, DX
+	XORL AX, AX
+look:
+	MOVQ 32(R13), BX
+	MOVQ 8(R13), DI
+	MOVQ 0(R13), SI
+	ADDQ DI, SI
+	CMPQ SI, DX
+	JCS no
+	LEAQ (BX)(R9*1), R14
+	LEAQ (SI)(R14*1), DX
+	ADDQ DI, R14
+	CMPQ 16(R13), R14
+	JLT no
+	MOVQ 24(R13), SI
+	ADDQ BX, SI
+	SUBQ R8, SI
+	LEAQ (BX)(R10*1), DI
+	CMPQ SI, DI
+	JCS no
+	MOVQ 56(R13), DI
+	MOVQ 48(R13), SI
+	ADDQ DI, SI
+	SUBQ R8, SI
+	LEAQ (DI)(R10*1), R14
+	CMPQ SI, R14
+	JCS no
+	ORQ 72(R13), AX
+	CMPQ DI, R12
+	JHI no
+	SUBQ R11, BX
+	CMPQ BX, $48
+	JHI no
+	ADDQ $88, R13
+	DECQ CX
+	JNZ look
+	TESTQ AX, AX
+	SETNE errs+33(FP)
+	MOVQ next+24(FP), BX
+	TESTQ BX, BX
+	JEQ taken
+	MOVQ r+0(FP), R14
+	MOVQ 56(R14), AX
+	MOVQ count+16(FP), CX
+	ADDQ AX, CX
+	LOCK; CMPXCHGQ CX, (BX)
+	JNE no
+taken:
 	MOVQ r+0(FP), R14
 	MOVQ 0(R14), AX
 	MOVQ frames+8(FP), R13
@@ -118,11 +191,9 @@ TEXT ·sealRun128AVX512(SB), NOSPLIT, $320-24
 	VMOVQ 24(R14), X1
 	VPINSRQ $1, 32(R14), X1, X1
 	VMOVDQU X1, head-48(SP)
-	MOVQ 8(R14), CX
-	CMPQ CX, $2
+	CMPQ R11, $64
 	JEQ first2
-	CMPQ CX, $3
-	JEQ first3
+	JHI first3
 first1:
 	VPXORQ shortLast<>+0(SB), Z0, Z24
 	VMOVDQU64 reduce<>(SB), Z27
@@ -259,6 +330,12 @@ first1:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z5, Z26
 	VMOVDQA64 Z2, Z30
 	VMOVDQA64 Z4, Z29
@@ -451,6 +528,12 @@ pair1:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z13, Z26
 	VMOVDQA64 Z6, Z30
 	VMOVDQA64 Z12, Z29
@@ -677,6 +760,12 @@ first2:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z5, Z26
 	VMOVDQA64 Z2, Z30
 	VMOVDQA64 Z4, Z29
@@ -913,6 +1002,12 @@ pair2:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z13, Z26
 	VMOVDQA64 Z6, Z30
 	VMOVDQA64 Z12, Z29
@@ -1183,6 +1278,12 @@ first3:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z2, Z30
 	VMOVDQA64 Z4, Z29
 	MOVQ DX, BX
@@ -1462,6 +1563,12 @@ pair3:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z7, Z30
 	VMOVDQA64 Z14, Z29
 	MOVQ DX, BX
@@ -1560,6 +1667,7 @@ tail3:
 	VMOVDQU64 Z0, block-256(SP)
 	VMOVDQU64 Z0, block-320(SP)
 done:
+	MOVB $1, sealed+32(FP)
 	VPXOR X0, X0, X0
 	VPXOR X1, X1, X1
 	VPXOR X2, X2, X2
@@ -1593,6 +1701,10 @@ done:
 	VPXORQ X30, X30, X30
 	VPXORQ X31, X31, X31
 	VZEROUPPER
+	RET
+no:
+	MOVB $0, sealed+32(FP)
+	MOVB $0, errs+33(FP)
 	RET
 
 // func openRun128AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
@@ -3111,9 +3223,82 @@ done:
 	VZEROUPPER
 	RET
 
-// func sealRun256AVX512(r *GCMRun, frames *RunFrame, count int)
-// AES-256-GCM: Seal of count > 0 frames, header, text and tag, to the room behind each Dst.
-TEXT ·sealRun256AVX512(SB), NOSPLIT, $320-24
+// func sealRun256AVX512(r *GCMRun, frames *RunFrame, count int, next *atomic.Uint64) (sealed, errs bool)
+// AES-256-GCM: Seal of count > 0 frames, header, text and tag, to the room behind each Dst, which is
+// lengthened. None is sealed if they are not all such as this kernel takes, or next, if not nil, is not the
+// first counter; else next goes up by count. errs says whether an Err is not nil.
+TEXT ·sealRun256AVX512(SB), NOSPLIT, $320-34
+	MOVQ r+0(FP), R14
+	MOVQ 16(R14), R9
+	MOVL $32, R12
+	SUBQ R9, R12
+	ADDQ $16, R9
+	MOVQ frames+8(FP), R13
+	MOVQ count+16(FP), CX
+	MOVQ 32(R13), R11
+	ADDQ $15, R11
+	ANDQ $-64, R11
+	CMPQ R11, $128
+	JHI no
+	MOVQ 0(R13), R8
+	ADDQ 8(R13), R8
+	IMUL3Q $88, CX, SI
+	ADDQ R13, SI
+	MOVQ -88(SI), R10
+	ADDQ -80(SI), R10
+	ADDQ -56(SI), R10
+	ADDQ R9, R10
+	SUBQ R8, R10
+	INCQ R8
+	DECQ R10
+	XORL DX, DX
+	XORL AX, AX
+look:
+	MOVQ 32(R13), BX
+	MOVQ 8(R13), DI
+	MOVQ 0(R13), SI
+	ADDQ DI, SI
+	CMPQ SI, DX
+	JCS no
+	LEAQ (BX)(R9*1), R14
+	LEAQ (SI)(R14*1), DX
+	ADDQ DI, R14
+	CMPQ 16(R13), R14
+	JLT no
+	MOVQ 24(R13), SI
+	ADDQ BX, SI
+	SUBQ R8, SI
+	LEAQ (BX)(R10*1), DI
+	CMPQ SI, DI
+	JCS no
+	MOVQ 56(R13), DI
+	MOVQ 48(R13), SI
+	ADDQ DI, SI
+	SUBQ R8, SI
+	LEAQ (DI)(R10*1), R14
+	CMPQ SI, R14
+	JCS no
+	ORQ 72(R13), AX
+	CMPQ DI, R12
+	JHI no
+	SUBQ R11, BX
+	CMPQ BX, $48
+	JHI no
+	ADDQ $88, R13
+	DECQ CX
+	JNZ look
+	TESTQ AX, AX
+	SETNE errs+33(FP)
+	MOVQ next+24(FP), BX
+	TESTQ BX, BX
+	JEQ taken
+	MOVQ r+0(FP), R14
+	MOVQ 56(R14), AX
+	MOVQ count+16(FP), CX
+	ADDQ AX, CX
+	LOCK; CMPXCHGQ CX, (BX)
+	JNE no
+taken:
 	MOVQ r+0(FP), R14
 	MOVQ 0(R14), AX
 	MOVQ frames+8(FP), R13
@@ -3145,11 +3330,9 @@ TEXT ·sealRun256AVX512(SB), NOSPLIT, $320-24
 	VMOVQ 24(R14), X1
 	VPINSRQ $1, 32(R14), X1, X1
 	VMOVDQU X1, head-48(SP)
-	MOVQ 8(R14), CX
-	CMPQ CX, $2
+	CMPQ R11, $64
 	JEQ first2
-	CMPQ CX, $3
-	JEQ first3
+	JHI first3
 first1:
 	VPXORQ shortLast<>+0(SB), Z0, Z24
 	VMOVDQU64 reduce<>(SB), Z27
@@ -3298,6 +3481,12 @@ first1:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z5, Z26
 	VMOVDQA64 Z2, Z30
 	VMOVDQA64 Z4, Z29
@@ -3502,6 +3691,12 @@ pair1:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z12, Z26
 	VMOVDQA64 Z5, Z30
 	VMOVDQA64 Z11, Z29
@@ -3748,6 +3943,12 @@ first2:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z5, Z26
 	VMOVDQA64 Z2, Z30
 	VMOVDQA64 Z4, Z29
@@ -4004,6 +4205,12 @@ pair2:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z12, Z26
 	VMOVDQA64 Z6, Z30
 	VMOVDQA64 Z11, Z29
@@ -4302,6 +4509,12 @@ first3:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z2, Z30
 	VMOVDQA64 Z4, Z29
 	MOVQ DX, BX
@@ -4609,6 +4822,12 @@ pair3:
 	MOVQ DI, tagA-16(SP)
 	ADDQ 32(R12), R14
 	MOVQ R14, tagB-24(SP)
+	ADDQ $16, DI
+	SUBQ 0(R13), DI
+	MOVQ DI, 8(R13)
+	ADDQ $16, R14
+	SUBQ 0(R12), R14
+	MOVQ R14, 8(R12)
 	VMOVDQA64 Z6, Z30
 	VMOVDQA64 Z12, Z29
 	MOVQ DX, BX
@@ -4707,6 +4926,7 @@ tail3:
 	VMOVDQU64 Z0, block-256(SP)
 	VMOVDQU64 Z0, block-320(SP)
 done:
+	MOVB $1, sealed+32(FP)
 	VPXOR X0, X0, X0
 	VPXOR X1, X1, X1
 	VPXOR X2, X2, X2
@@ -4740,6 +4960,10 @@ done:
 	VPXORQ X30, X30, X30
 	VPXORQ X31, X31, X31
 	VZEROUPPER
+	RET
+no:
+	MOVB $0, sealed+32(FP)
+	MOVB $0, errs+33(FP)
 	RET
 
 // func openRun256AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)

@@ -2,7 +2,10 @@
 
 package engine
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // The assembly's idea of the layout.
 var (
@@ -17,10 +20,10 @@ var (
 )
 
 //go:noescape
-func sealRun128AVX512(r *GCMRun, frames *RunFrame, count int)
+func sealRun128AVX512(r *GCMRun, frames *RunFrame, count int, next *atomic.Uint64) (sealed, errs bool)
 
 //go:noescape
-func sealRun256AVX512(r *GCMRun, frames *RunFrame, count int)
+func sealRun256AVX512(r *GCMRun, frames *RunFrame, count int, next *atomic.Uint64) (sealed, errs bool)
 
 //go:noescape
 func openRun128AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
@@ -42,20 +45,27 @@ func openJobs256AVX512(r *GCMRun, frames *RunFrame, count int) (ok bool)
 
 func (k *gcmKey) runs() bool { return k.rk.kind() >= avx512x128 }
 
+// SealShort seals up to RunMost frames as Seal does, under consecutive counters, if they are short ones of about
+// one length and it finds them apart as [Shape] says, and reports whether. Fit is not needed.
+// If next is not nil it is where counters are taken: just before the first byte is written it goes from
+// Ctr[0] to Ctr[0]+len(frames); if it is no longer there, nothing is sealed. errs says
+// whether the Err of a sealed frame is not nil.
+func (r *GCMRun) SealShort(frames []RunFrame, next *atomic.Uint64) (sealed, errs bool) {
+	_ = r.Ctr[len(frames)-1]
+	if r.key.rk.kind() == avx512x128 {
+		return sealRun128AVX512(r, &frames[0], len(frames), next)
+	}
+	return sealRun256AVX512(r, &frames[0], len(frames), next)
+}
+
 // Seal seals up to RunMost frames: header, ciphertext and tag go to the memory behind Dst, which
-// must have room for them and overlap no frame's Src, AAD and room. Dst's length is left to the caller.
+// must have room for them and overlap no frame's Src, AAD and room. Dst gets longer by what was written.
 func (r *GCMRun) Seal(frames []RunFrame) {
 	_ = r.Ctr[len(frames)-1]
-	first, n := &frames[0], len(frames)
-	switch small := r.key.rk.kind() == avx512x128; {
-	case small && r.even:
-		sealRun128AVX512(r, first, n)
-	case small:
-		sealJobs128AVX512(r, first, n)
-	case r.even:
-		sealRun256AVX512(r, first, n)
-	default:
-		sealJobs256AVX512(r, first, n)
+	if r.key.rk.kind() == avx512x128 {
+		sealJobs128AVX512(r, &frames[0], len(frames))
+	} else {
+		sealJobs256AVX512(r, &frames[0], len(frames))
 	}
 }
 
