@@ -1,5 +1,7 @@
 package main
 
+import "strings"
+
 // AES-GCM for CPUs with AVX-512, VAES, VPCLMULQDQ and VBMI (Ice Lake, Zen 4
 // and later).
 //
@@ -12,13 +14,14 @@ package main
 // A frame of up to 512 bytes is one straight line per vector count (small): E(J0)
 // runs beside the payload, up to three AAD blocks and the length block are
 // multiplied as one vector, and there is one reduction. A longer frame runs the loop
-// while more than 512 bytes are left and then takes the same straight line, with the
-// GHASH state in the AAD blocks' place; Seal goes into it behind its AES (loop512.go).
+// while more than 512 bytes are left and then takes the same straight line, which goes on with the
+// sums of the loop's last turn, not reduced: that turn takes the powers of H beyond those of the rest.
+// Seal goes into the line behind its AES (loop512.go).
 //
 // Registers, everywhere:
 //
 //	AX key   DI dst   SI src   R11 bytes left
-//	R10 -16 times the number of AAD blocks in Z14; 0 when it holds a state
+//	R10 -16 times the number of AAD blocks in Z14; 0 when it holds a state or nothing
 //	Z0-Z7 AES blocks   Z11 Z12 Z13 low, middle, high product   X19 E(J0)   X22 length block
 //
 // small: DX powers, R12 R13 address of the last vector of src and dst (bounced
@@ -27,6 +30,9 @@ package main
 // frame's beginning: then they are constants, and Z8 is the nonce; else Z8 counters
 // reflected, Z9 counter step. Z10 byte swap, Z14 AAD blocks or state, Z16 Z17 round keys,
 // Z18 last round key, Z24-Z31 ciphertext in Open.
+//
+// Open leaves its last verdict in R8, too: openLone (jobs512.go) saves a store and a load by it, which OpenKey.Open
+// would wait for before it can commit to the counter.
 //
 // A call takes an array of frames and runs them back to back: the end of one, which
 // waits for its last reduction, overlaps with the start of the next, and registers are
@@ -43,11 +49,11 @@ package main
 
 // Offsets in gcmKey; engine.go asserts them.
 const (
-	offPow   = 256                    // H^38 … H^1, then the field's one
-	powTop   = 38                     // exponent of the first entry
+	offPow   = 256                    // H^66 … H^1, then the field's one
+	powTop   = 66                     // exponent of the first entry: a chunk, 32 blocks more, the length block
 	offH1    = offPow + 16*(powTop-1) // H
-	offMids  = 960                    // low XOR high half of each of them, twice
-	offPairs = 1664                   // Karatsuba tables of four vector pairs: low, high, middle halves
+	offMids  = 1408                   // low XOR high half of each of them, twice
+	offPairs = 2560                   // Karatsuba tables of four vector pairs: low, high, middle halves
 	offLo    = offPairs
 	offHi    = offPairs + 256
 	offMid   = offPairs + 512
@@ -202,6 +208,19 @@ func endsBy(powers string) []string {
 	}
 }
 
+// openEnds is ends for Open, where the sums may hold what the loop has left: its products are not sums yet but
+// lie in openEnd.
+func openEnds() []string {
+	return []string{
+		"VINSERTI64X2 $3, X22, Z14, Z14", "VMOVDQU64 (DX)(R10*1), Z15", f("VINSERTI64X2 $3, %d(AX), Z15, Z15", offH1),
+		"VPCLMULQDQ $0x00, Z15, Z14, Z8", "VPCLMULQDQ $0x11, Z15, Z14, Z9", "VPSHUFD $0x4e, Z15, Z20", "VPXORQ Z15, Z20, Z20",
+		"VPSHUFD $0x4e, Z14, Z15", "VPXORQ Z15, Z14, Z14", "VPCLMULQDQ $0x00, Z14, Z20, Z15",
+	}
+}
+
+// openEnd has for each sum where openEnds leaves what is to be added to it.
+var openEnd = map[string]string{"Z11": "Z8", "Z13": "Z9", "Z12": "Z15"}
+
 // absorb multiplies ciphertext vector i, held in register reg, into the sums.
 func absorb(i, reg int) []string {
 	return []string{
@@ -213,12 +232,11 @@ func absorb(i, reg int) []string {
 
 // fold reduces the sums and adds their four lanes: the state, in X25. With
 // karatsuba, Z12 still holds (l+h)(l+h).
-func fold(karatsuba bool) []string {
-	return append(foldHalf(karatsuba), "VEXTRACTI64X2 $1, Y14, X25", "VPXORQ X14, X25, X25")
-}
+func fold(karatsuba bool) []string { return append(foldLanes(karatsuba), "VPXORQ X13, X20, X25") }
 
-// foldHalf is fold but for the last addition: the state is the sum of Y14's two lanes.
-func foldHalf(karatsuba bool) []string {
+// foldLanes is fold but for the last addition, of X13 and X20. The lanes are brought down side by side: one
+// takes 5 cycles, and all that comes behind waits.
+func foldLanes(karatsuba bool) []string {
 	var o []string
 	if karatsuba {
 		o = append(o, "VPTERNLOGQ $0x96, Z11, Z13, Z12")
@@ -226,7 +244,7 @@ func foldHalf(karatsuba bool) []string {
 	return append(o,
 		"VPCLMULQDQ $0x10, reduce<>(SB), Z11, Z14", "VPSHUFD $0x4e, Z11, Z11", "VPTERNLOGQ $0x96, Z14, Z11, Z12",
 		"VPCLMULQDQ $0x10, reduce<>(SB), Z12, Z14", "VPSHUFD $0x4e, Z12, Z12", "VPTERNLOGQ $0x96, Z14, Z12, Z13",
-		"VEXTRACTI64X4 $1, Z13, Y14", "VPXORQ Y13, Y14, Y14")
+		"VEXTRACTI64X2 $1, Z13, X14", "VEXTRACTI64X2 $2, Z13, X25", "VEXTRACTI64X2 $3, Z13, X20", "VPTERNLOGQ $0x96, X14, X25, X20")
 }
 
 // small is the straight line for n vectors, the last one masked.
@@ -251,9 +269,16 @@ func small(nr, n int, seal bool) []string {
 		g = append(g, f("VMOVDQU64 %d(SI), Z%d", 64*i, 24+i))
 	}
 	g = append(g, f("VMOVDQU8.Z (R12), K2, Z%d", 24+last))
-	g = append(g, ends()...)
+	g = append(g, openEnds()...)
 	for i := 0; i < n; i++ {
-		g = append(g, absorb(i, 24+i)...)
+		for _, l := range absorb(i, 24+i) {
+			for sum, end := range openEnd {
+				if product, ok := strings.CutSuffix(l, f(", %s, %s", sum, sum)); ok && i == 0 {
+					l = f("VPTERNLOGQ $0x96, %s, %s, %s", strings.TrimPrefix(product, "VPXORQ "), end, sum)
+				}
+			}
+			g = append(g, l)
+		}
 	}
 	o = append(o, merge(smallAES(nr, n), g)...)
 	for i := 0; i < n; i++ {
@@ -387,23 +412,34 @@ func frames(nr int, seal bool) []string {
 		"VPXORQ counter1<>(SB), X8, X19", "VSHUFI64X2 $0, Z8, Z8, Z8")
 	o = append(o, loadAAD()...)
 	o = append(o, f("MOVQ %d(DX), R9", frameState), "TESTQ R9, R9", "JNZ resume",
-		"begin:", f("CMPQ R11, $%d", chunk), "JHI long",
-		"small:", "XORL R12, R12", "XORL R13, R13",
-		"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1),
-		"TESTQ R11, R11", "JZ v0")
+		"begin:", f("CMPQ R11, $%d", chunk), "JHI long")
+	if !seal {
+		o = append(o, "VPXOR X11, X11, X11", "VPXOR X12, X12, X12", "VPXOR X13, X13, X13")
+	}
+	o = append(o, "small:", "XORL R12, R12", "XORL R13, R13")
+	o = append(o, powers()...)
+	o = append(o, "TESTQ R11, R11", "JZ v0")
 	o = append(o, lastVector()...)
 	for n := 8; n > 0; n-- {
 		o = append(o, small(nr, n, seal)...)
 	}
 	o = append(o, start(0)...)
-	o = append(o, merge(smallAES(nr, 0), ends())...)
-	o = append(o, "finish:")
-	o = append(o, fold(true)...)
-	o = append(o, "VPSHUFB X10, X25, X25", "VPXORQ X19, X25, X25")
 	if seal {
-		o = append(o, "VMOVDQU64 X25, (DI)(R11*1)")
+		o = append(o, merge(smallAES(nr, 0), ends())...)
 	} else {
-		o = append(o, "VPXORQ (SI)(R11*1), X25, X15", "VPTEST X15, X15", "MOVQ job-72(SP), DX", f("SETEQ %d(DX)", frameOK))
+		o = append(o, merge(smallAES(nr, 0), openEnds())...)
+		for _, sum := range []string{"Z11", "Z12", "Z13"} {
+			o = append(o, f("VPXORQ %s, %s, %s", openEnd[sum], sum, sum))
+		}
+	}
+	o = append(o, "finish:")
+	if seal {
+		o = append(o, fold(true)...)
+		o = append(o, "VPSHUFB X10, X25, X25", "VPXORQ X19, X25, X25", "VMOVDQU64 X25, (DI)(R11*1)")
+	} else { // the tag, like a state, is ready before the state is
+		o = append(o, "VPXORQ (SI)(R11*1), X19, X19", "VPSHUFB X10, X19, X19")
+		o = append(o, foldLanes(true)...)
+		o = append(o, "VPXORQ X13, X19, X19", "VPXORQ X19, X20, X15", "VPTEST X15, X15", "MOVQ job-72(SP), DX", f("SETEQ %d(DX)", frameOK), "SETEQ R8")
 	}
 	o = append(o, unbounce()...)
 	o = append(o, "MOVQ job-72(SP), DX", f("ADDQ $%d, DX", frameSize), "MOVQ left-80(SP), CX", "DECQ CX", "JNZ frame")
@@ -422,22 +458,26 @@ func frames(nr int, seal bool) []string {
 		o = append(o, startAt(n)...)
 	}
 	o = append(o, "long:", f("MOVQ %d(DX), R8", frameNonce), "MOVQ R9, BX", f("MOVQ %d(DX), R9", frameNonce+8), "BSWAPQ R9",
-		"TESTQ BX, BX", "JZ first", f("ADDQ %d(BX), R9", stBlocks), "first:")
+		"TESTQ BX, BX", "JNZ later")
 	o = append(o, longSetup(nr)...)
+	// Of the first blocks the counter's upper bytes are 0: the base comes from the nonce as it lies in Z8.
+	o = append(o, "VPXORQ (AX), X8, X15", "VAESENC 16(AX), X15, X15", "VSHUFI64X2 $0, Z15, Z15, Z29", "VMOVDQA64 Z29, Z9", "begun:")
 	// AAD blocks * powers of H, or the given state * 1: the first turn reduces it.
 	state := []string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16), f("VMOVDQU64 %d(AX)(R10*1), Z12", offH1+16+midsFrom), "VPCLMULQDQ $0x00, Z15, Z14, Z11",
 		"VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPSHUFD $0x4e, Z14, Z15", "VPXORQ Z15, Z14, Z14", "VPCLMULQDQ $0x00, Z12, Z14, Z12"}
-	o = append(o, loop(nr, seal, state, chunk, seal)...)
+	o = append(o, loop(nr, seal, state, chunk, true)...)
+	later := cat([]string{"later:", f("ADDQ %d(BX), R9", stBlocks)}, longSetup(nr), tableBase("Z29"), []string{"VMOVDQA64 Z29, Z9", "JMP begun", ""})
 	if seal {
-		return append(append(o, bounceIn("t")...), "")
+		return cat(o, bounceIn("t"), later)
 	}
 	// The counters of what the loop leaves over, from the frame at DX on.
-	o = append(o, "VMOVDQA64 X25, X14", "XORL R10, R10",
+	o = append(o, "VPXOR X14, X14, X14", "XORL R10, R10",
 		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), "SUBQ $16, CX", "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
 		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
 		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
 		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9")
-	return append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVL $1, R9", "JMP small", "")
+	o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVL $1, R9", "JMP small")
+	return append(o, later...)
 }
 
 // body is a middle piece of a long frame: whole chunks, state in and out.
@@ -450,7 +490,7 @@ func body(nr int, seal bool) []string {
 		n bytes, a positive multiple of 512, from block st.blocks (a multiple of 256) on; st.y is brought forward.`, name), name, 0, 56)
 	o = append(o, loadArgs()...)
 	o = append(o, "BSWAPQ R8", "MOVQ st+48(FP), CX", f("VMOVDQU64 %d(CX), X25", stY), f("ADDQ %d(CX), R9", stBlocks))
-	o = append(o, longSetup(nr)...)
+	o = append(o, cat(longSetup(nr), tableBase("Z29"), []string{"VMOVDQA64 Z29, Z9"})...)
 	o = append(o, loop(nr, seal, []string{"VMOVDQA64 Z25, Z13", "VMOVDQA64 Z25, Z12", "VPXORQ Z11, Z11, Z11"}, 0, false)...)
 	o = append(o, "MOVQ st+48(FP), CX", f("VMOVDQU64 X25, %d(CX)", stY))
 	o = append(o, wipe()...)

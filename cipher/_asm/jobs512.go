@@ -50,7 +50,7 @@ func openLone(nr int) []string {
 		"MOVQ key+0(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameKey), "MOVQ dst+16(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameDst),
 		"MOVQ aad+48(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameAAD), "MOVQ aadLen+56(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameAADN), f("MOVQ $0, job-%d(SP)", frameSize-frameState),
 		f("LEAQ job-%d(SP), BX", frameSize), "MOVQ BX, 0(SP)", "MOVQ $1, 8(SP)", f("CALL ·open%dAVX512(SB)", bits(nr)),
-		f("MOVB job-%d(SP), AX", frameSize-frameOK), "MOVB AX, ok+72(FP)", "RET", "")
+		"MOVB R8, ok+72(FP)", "RET", "")
 }
 
 func jobs(nr int, seal bool) []string {

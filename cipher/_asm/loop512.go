@@ -23,6 +23,10 @@ import "strings"
 // behind its stores (3 more: loads wait for stores across cache lines); a state in four lanes, which
 // would need tables of equal powers for all lanes (AES-256 1 less, AES-128 0).
 //
+// The last chunk, which at most 512 bytes follow, is hashed by lastGHASH. The reduction that it saves, 30
+// cycles of waiting, is 2 to 5 % of a single frame of 1200 bytes; back to back, where
+// the core has the next frame to do, 4 % of one sealed and nothing of one opened.
+//
 // What comes before the text, AAD blocks or a state, is not reduced by itself but begins the
 // sums, which the first turn that hashes reduces: 5 of 222 cycles of a frame of 1200 bytes.
 //
@@ -35,7 +39,7 @@ func longSetup(nr int) []string {
 	return cat([]string{"MOVL R9, R14", "SHRL $8, R14", "SHRQ $32, R9", "SHLQ $32, R9",
 		f("LEAQ %d(AX), R12", offTable), f("LEAQ %d(R12), R13", tableLen),
 		f("VBROADCASTI32X4 %d(AX), Z26", 16*nr), "MOVL $1, CX", "KMOVB CX, K4",
-		"VMOVDQU64 lowHalves<>(SB), Z16"}, tableBase("Z29"), []string{"VMOVDQA64 Z29, Z9"})
+		"VMOVDQU64 lowHalves<>(SB), Z16"})
 }
 
 // tableBase puts the first round of the counter block with low byte 0 into dst.
@@ -93,13 +97,7 @@ func chunkGHASH(base string, off int) [][]string {
 		}
 		return append(o, f("VPXORQ {%su}, {%sw}, {%sx}", n, n, n))
 	}
-	reduce := [][]string{
-		{"VPTERNLOGQ $0x96, Z11, Z13, Z12", "VMOVDQA64 Z12, {m}", "VMOVDQA64 Z13, {h}", "VPSHUFD $0x4e, Z11, {ls}", "VPCLMULQDQ $0x10, reduce<>(SB), Z11, {t1}"},
-		{"VPTERNLOGQ $0x96, {t1}, {ls}, {m}", "VPCLMULQDQ $0x10, reduce<>(SB), {m}, {t2}", "VPSHUFD $0x4e, {m}, {m}"},
-		{"VPTERNLOGQ $0x96, {t2}, {m}, {h}", "VEXTRACTI64X4 $1, {h}, {Y:e}"},
-		{"VPXORQ {Y:e}, {Y:h}, {Y:h}", "VEXTRACTI64X2 $1, {Y:h}, {X:e2}"},
-		{"VPXORQ {X:e2}, {X:h}, X25"},
-	}
+	reduce := reduceSums()
 	order := []int{1, 2, 3, 0}
 	slots := [][]string{prepare(order[0]), reduce[0]}
 	var due []string // sums waiting for their two products
@@ -144,6 +142,17 @@ func chunkGHASH(base string, off int) [][]string {
 		}
 	}
 	return append(slots, due)
+}
+
+// reduceSums brings the sums of the chunk before to the state, X25, in steps.
+func reduceSums() [][]string {
+	return [][]string{
+		{"VPTERNLOGQ $0x96, Z11, Z13, Z12", "VMOVDQA64 Z12, {m}", "VMOVDQA64 Z13, {h}", "VPSHUFD $0x4e, Z11, {ls}", "VPCLMULQDQ $0x10, reduce<>(SB), Z11, {t1}"},
+		{"VPTERNLOGQ $0x96, {t1}, {ls}, {m}", "VPCLMULQDQ $0x10, reduce<>(SB), {m}, {t2}", "VPSHUFD $0x4e, {m}, {m}"},
+		{"VPTERNLOGQ $0x96, {t2}, {m}, {h}", "VEXTRACTI64X4 $1, {h}, {Y:e}"},
+		{"VPXORQ {Y:e}, {Y:h}, {Y:h}", "VEXTRACTI64X2 $1, {Y:h}, {X:e2}"},
+		{"VPXORQ {X:e2}, {X:h}, X25"},
+	}
 }
 
 // spread lays slots evenly over a stream.
@@ -232,14 +241,28 @@ func loop(nr int, seal bool, state []string, floor int, rest bool) []string {
 		return append(assign(o, ghashPool), drain(nr)...)
 	}
 	o := append(state, "VMOVDQU64 highHalves<>(SB), Z10")
+	if rest { // the last turn is another one
+		o = append(o, f("CMPQ R11, $%d", floor+chunk), "JLS drain")
+	}
 	o = append(o, "loop:")
 	turn := assign(spread(chunkAES(nr), chunkGHASH("SI", 0)), ghashPool)
 	mustLoadBeforeStore(turn)
 	o = append(o, turn...)
-	o = append(o, next...)
+	if !rest {
+		o = append(o, next...)
+		o = append(o, advance("")...)
+		o = append(o, "JMP loop", "drain:")
+		return append(o, fold(true)...)
+	}
+	o = append(o, next[:3]...)
 	o = append(o, advance("")...)
-	o = append(o, "JMP loop", "drain:")
-	return append(o, fold(true)...)
+	o = append(o, f("CMPQ R11, $%d", floor+chunk), "JHI loop", "drain:", f("SUBQ $%d, R11", chunk))
+	o = append(o, powers()...)
+	o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10")
+	turn = assign(spread(chunkAES(nr), lastGHASH("SI", 0, false)), append([]int{16}, ghashPool...))
+	mustLoadBeforeStore(turn)
+	o = append(o, turn...)
+	return append(o, next[:2]...)
 }
 
 // drain hashes Seal's last chunk, while it encrypts J0 and the counters of the 1 to 512 bytes
@@ -247,8 +270,8 @@ func loop(nr int, seal bool, state []string, floor int, rest bool) []string {
 // are needed; and goes on in the straight line behind its AES. R8 is the round table's row; Z17 is
 // a round key, Z26 the last one.
 func drain(nr int) []string {
-	o := cat([]string{"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1), "MOVQ R12, R8"}, lastMask("t"),
-		[]string{"VPXORQ (AX), X19, X19", "CMPQ R11, $256", "JLS t4"})
+	o := cat(powers(), []string{"MOVQ R12, R8"}, lastMask("t"),
+		[]string{"VBROADCASTI32X4 bswap<>(SB), Z10", "VPXORQ (AX), X19, X19", "CMPQ R11, $256", "JLS t4"})
 	for n := 8; n > 0; n -= 4 {
 		var first []string // J0
 		for r := 1; r < nr; r++ {
@@ -263,16 +286,90 @@ func drain(nr int) []string {
 			}
 		}
 		o = append(o, f("t%d:", n))
-		o = append(o, assign(spread(merge(aes, first), chunkGHASH("DI", -chunk)), ghashPool)...)
-		o = append(o, foldHalf(true)...)
-		o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "VMOVDQA64 Z26, Z18")
-		o = append(o, endsBy("VBROADCASTI32X4 (DX), Z15")...)
+		o = append(o, assign(spread(merge(aes, first), lastGHASH("DI", -chunk, true)), append([]int{16, 27}, ghashPool...))...)
+		o = append(o, "VMOVDQA64 Z26, Z18")
 		for i := n - 3; i < n; i++ {
 			o = append(o, f("CMPQ R11, $%d", 64*i), f("JLS s%d", i))
 		}
 		o = append(o, f("JMP s%d", n))
 	}
 	return o
+}
+
+// powers points DX at the powers of H for the R11 bytes that are left and the length block.
+func powers() []string {
+	return []string{"LEAQ 15(R11), DX", "ANDQ $-16, DX", "NEGQ DX", f("LEAQ %d(AX)(DX*1), DX", offH1)}
+}
+
+// lastGHASH is chunkGHASH for the last chunk: it takes the powers that lie beyond those of what is left, at DX,
+// so that the sums, of the length block X22, too, if asked for, go on into those of the rest without a reduction in
+// between, which would have everything wait for some 30 cycles. Z10 is the byte swap.
+func lastGHASH(base string, off int, length bool) [][]string {
+	reduce := reduceSums()
+	slots := [][]string{reduce[0]}
+	vectors := []int{1, 2, 3, 4, 5, 6, 7, 0} // the state enters with the first one
+	if length {
+		vectors = append([]int{8}, vectors...)
+	}
+	seen := map[string]bool{}
+	var due []string
+	k, red := 0, 1
+	var before []string
+	prepare := func(i int) []string {
+		c, x := f("{c%d}", i), f("{x%d}", i)
+		var o []string
+		if i == 8 {
+			o = []string{f("VMOVDQA64 Z22, %s", c)}
+		} else {
+			o = []string{f("VMOVDQU64 %d(%s), %s", 64*i+off, base, c), f("VPSHUFB Z10, %s, %s", c, c)}
+		}
+		if i == 0 {
+			o = append(o, f("VPXORQ Z25, %s, %s", c, c))
+		}
+		return append(o, f("VPSHUFD $0x4e, %s, %s", c, x), f("VPXORQ %s, %s, %s", c, x, x))
+	}
+	before = prepare(vectors[0])
+	slots[0] = append(slots[0], before...)
+	for vi, i := range vectors {
+		at, c, x := f("%d(DX)", 64*i-chunk), f("{c%d}", i), f("{x%d}", i)
+		mid := f("%d(DX)", 64*i-chunk+midsFrom)
+		if i == 8 {
+			at, mid = f("%d(AX)", offH1), f("%d(AX)", offH1+midsFrom)
+		}
+		var next []string
+		if vi+1 < len(vectors) {
+			next = prepare(vectors[vi+1])
+		}
+		per := (len(next) + 2) / 3
+		for _, q := range []struct{ imm, pow, ct, acc, name string }{{"00", at, c, "Z11", "l"}, {"11", at, c, "Z13", "h"}, {"00", mid, x, "Z12", "m"}} {
+			product := f("{%s%d}", q.name, i)
+			slot := []string{f("VPCLMULQDQ $0x%s, %s, %s, %s", q.imm, q.pow, q.ct, product)}
+			for len(due) > 1 {
+				slot, due = append(slot, due[0]), due[1:]
+			}
+			// Two vectors' products go into a sum at once.
+			if vi%2 == 1 {
+				other := f("{%s%d}", q.name, vectors[vi-1])
+				op := f("VPTERNLOGQ $0x96, %s, %s, %s", other, product, q.acc)
+				if !seen[q.acc] {
+					op = f("VPXORQ %s, %s, %s", other, product, q.acc)
+				}
+				seen[q.acc] = true
+				due = append(due, op)
+			} else if vi == len(vectors)-1 {
+				due = append(due, f("VPXORQ %s, %s, %s", product, q.acc, q.acc))
+			}
+			if red < len(reduce) && k%4 == 3 {
+				slot = append(slot, reduce[red]...)
+				red++
+			}
+			m := min(per, len(next))
+			slot, next = append(slot, next[:m]...), next[m:]
+			slots = append(slots, slot)
+			k++
+		}
+	}
+	return append(slots, due)
 }
 
 // mustLoadBeforeStore stops the generator if a vector is stored before GHASH

@@ -12,22 +12,22 @@ import (
 // has them as constants.
 type gcmKey struct {
 	rk     schedule
-	pow    [42][2]uint64 // H^38 … H^1, 1, then zeros; byte-reflected, times x
+	pow    [70][2]uint64 // H^66 … H^1, 1, then zeros; byte-reflected, times x
 	_      [2][2]uint64
-	mids   [42][2]uint64   // of each entry of pow its halves' sum, twice
+	mids   [70][2]uint64   // of each entry of pow its halves' sum, twice
 	_      [2][2]uint64    // pairs starts a cache line
 	pairs  [3][4][8]uint64 // Karatsuba tables: low, high and middle halves; four vector pairs
 	rounds [256][16]byte   // first-round table, see roundTable
 }
 
-const powTop = 38 // the exponent of pow's first entry
+const powTop = 66 // the exponent of pow's first entry
 
 // The assembly's idea of the layout.
 var (
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pow)-256]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.mids)-960]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-1664]
-	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-2432]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.mids)-1408]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.pairs)-2560]
+	_ = [1]struct{}{}[unsafe.Offsetof(gcmKey{}.rounds)-3328]
 	_ = [1]struct{}{}[unsafe.Offsetof(gcmState{}.skip)-40]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCM{}.asm)-0]
 	_ = [1]struct{}{}[unsafe.Offsetof(GCMFrame{}.Src)-32]
@@ -130,8 +130,8 @@ func newGCMKey(key []byte, t tier) *gcmKey {
 	k.pow[powTop] = [2]uint64{1, 0xc2 << 56}
 	h1 := &k.pow[powTop-1]
 	*h1 = [2]uint64{lo ^ carry&1, hi ^ carry&(0xc2<<56)}
-	for i := powTop - 2; i >= 0; i-- {
-		fieldMul(&k.pow[i], &k.pow[i+1], h1)
+	for e := 2; e <= powTop; e++ { // each of two half as high, so that few wait for the one before
+		fieldMul(&k.pow[powTop-e], &k.pow[powTop-e/2], &k.pow[powTop-(e-e/2)])
 	}
 	for i, h := range k.pow {
 		k.mids[i] = [2]uint64{h[0] ^ h[1], h[0] ^ h[1]}

@@ -185,8 +185,7 @@ TEXT ·openLone128AVX512(SB), 0, $144-73
 	MOVQ BX, 0(SP)
 	MOVQ $1, 8(SP)
 	CALL ·open128AVX512(SB)
-	MOVB job-28(SP), AX
-	MOVB AX, ok+72(FP)
+	MOVB R8, ok+72(FP)
 	RET
 
 // func sealJobs256AVX512(r *GCMRun, frames *RunFrame, count int)
@@ -354,6 +353,5 @@ TEXT ·openLone256AVX512(SB), 0, $144-73
 	MOVQ BX, 0(SP)
 	MOVQ $1, 8(SP)
 	CALL ·open256AVX512(SB)
-	MOVB job-28(SP), AX
-	MOVB AX, ok+72(FP)
+	MOVB R8, ok+72(FP)
 	RET
