@@ -31,9 +31,6 @@ import "strings"
 // reflected, Z9 counter step. Z10 byte swap, Z14 AAD blocks or state, Z16 Z17 round keys,
 // Z18 last round key, Z24-Z31 ciphertext in Open.
 //
-// Open leaves its last verdict in R8, too: openLone (jobs512.go) saves a store and a load by it, which OpenKey.Open
-// would wait for before it can commit to the counter.
-//
 // A call takes an array of frames and runs them back to back: the end of one, which
 // waits for its last reduction, overlaps with the start of the next, and registers are
 // cleared once.
@@ -98,6 +95,7 @@ func gcm512File() []string {
 		data("counter1", blockCounters(1, 1)...),
 		data("reduce", 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000, 1, 0xc200000000000000),
 	)
+	o = cat(o, bytesData("nonceBytes", nonceBytes(16)), masks16())
 	// Index vectors of VPERMT2B: from vectors a, b the byte-swapped low (high)
 	// 64 bits of every block, a's and b's side by side.
 	for half, name := range []string{"lowHalves", "highHalves"} {
@@ -112,8 +110,8 @@ func gcm512File() []string {
 		o = append(o, bytesData(name, b)...)
 	}
 	for _, nr := range []int{10, 14} {
-		o = append(o, frames(nr, true)...)
-		o = append(o, frames(nr, false)...)
+		o = append(o, sealFrames(nr)...)
+		o = append(o, openFrames(nr)...)
 		o = append(o, body(nr, true)...)
 		o = append(o, body(nr, false)...)
 		o = append(o, short(nr, true)...)
@@ -129,6 +127,15 @@ func blockCounters(first, n int) []uint64 {
 		o = append(o, 0, uint64(first+i)<<56)
 	}
 	return o
+}
+
+// masks16 is 16 bytes of ones and then as many of zeros: from n bytes before its middle on a mask of n bytes.
+func masks16() []string {
+	masks := make([]byte, 32)
+	for i := range 16 {
+		masks[i] = 0xff
+	}
+	return bytesData("masks16", masks)
 }
 
 func bits(nr int) int { return map[int]int{10: 128, 14: 256}[nr] }
@@ -367,117 +374,6 @@ func loadArgs() []string {
 // halves, reflected.
 func splitNonce() []string {
 	return []string{"MOVQ R9, CX", "SHRQ $32, CX", "SHLQ $32, R8", "ORQ CX, R8", "SHLQ $32, R9"}
-}
-
-// loadFrame loads what the frame at DX says of key and text.
-func loadFrame(seal bool) []string {
-	o := []string{f("MOVQ %d(DX), AX", frameKey), "MOVQ (AX), AX", f("MOVQ %d(DX), DI", frameDst), f("MOVQ %d(DX), SI", frameSrc), f("MOVQ %d(DX), R11", frameN)}
-	if !seal {
-		o = append(o, "SUBQ $16, R11") // the tag
-	}
-	return o
-}
-
-// loadAAD puts Head and AAD of the frame at DX into Z14, reflected, and the length block
-// into X22; R10 becomes -16 times the number of AAD blocks. Head comes by registers,
-// since what was stored in pieces stalls the wide load that follows, and AAD is loaded
-// to stand right behind it: from that much before its address, where the mask keeps
-// off. A load that might touch another page goes through the stack.
-func loadAAD() []string {
-	return []string{f("VMOVQ %d(DX), X14", frameHead), f("VPINSRQ $1, %d(DX), X14, X14", frameHead+8),
-		f("MOVQ %d(DX), R10", frameAAD), f("MOVQ %d(DX), CX", frameAADN), f("MOVL %d(DX), R12", frameHeadN), "SUBQ R12, R10", "TESTQ CX, CX", "JZ noaad",
-		"MOVL R10, BX", "ANDL $4095, BX", "CMPL BX, $4032", "JHI bounceaad",
-		"loadaad:", "MOVQ $-1, BX", "BZHIQ CX, BX, BX", "SHLXQ R12, BX, BX", "KMOVQ BX, K2", "VMOVDQU8 (R10), K2, Z14",
-		"noaad:", "VPSHUFB Z10, Z14, Z14", "ADDQ R12, CX", "LEAQ 15(CX), R10", "ANDQ $-16, R10", "NEGQ R10",
-		"SHLQ $3, CX", "LEAQ (R11*8), BX", "VMOVQ BX, X22", "VPINSRQ $1, CX, X22, X22"}
-}
-
-// frames is whole frames, or the last piece of one.
-func frames(nr int, seal bool) []string {
-	name := f("seal%dAVX512", bits(nr))
-	doc := f(`func %s(frames *GCMFrame, count int)
-		AES-%d-GCM. Each frame's text and tag go to Dst. Head and AAD have at most 48 bytes; with more, and
-		for the last piece of a long frame, st holds what came before.`, name, bits(nr))
-	if !seal {
-		name = f("open%dAVX512", bits(nr))
-		doc = f(`func %s(frames *GCMFrame, count int)
-			AES-%d-GCM. Each frame's text goes to Dst; OK is set to 1 if the tag behind it was right, else
-			to 0; then the caller must clear Dst. Else as seal.`, name, bits(nr))
-	}
-	o := text(doc, name, 80, 16)
-	o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVQ frames+0(FP), DX", "MOVQ count+8(FP), CX",
-		"frame:", "MOVQ DX, job-72(SP)", "MOVQ CX, left-80(SP)")
-	o = append(o, loadFrame(seal)...)
-	o = append(o, f("VMOVQ %d(DX), X8", frameNonce), f("VPINSRQ $1, %d(DX), X8, X8", frameNonce+8),
-		"VPXORQ counter1<>(SB), X8, X19", "VSHUFI64X2 $0, Z8, Z8, Z8")
-	o = append(o, loadAAD()...)
-	o = append(o, f("MOVQ %d(DX), R9", frameState), "TESTQ R9, R9", "JNZ resume",
-		"begin:", f("CMPQ R11, $%d", chunk), "JHI long")
-	if !seal {
-		o = append(o, "VPXOR X11, X11, X11", "VPXOR X12, X12, X12", "VPXOR X13, X13, X13")
-	}
-	o = append(o, "small:", "XORL R12, R12", "XORL R13, R13")
-	o = append(o, powers()...)
-	o = append(o, "TESTQ R11, R11", "JZ v0")
-	o = append(o, lastVector()...)
-	for n := 8; n > 0; n-- {
-		o = append(o, small(nr, n, seal)...)
-	}
-	o = append(o, start(0)...)
-	if seal {
-		o = append(o, merge(smallAES(nr, 0), ends())...)
-	} else {
-		o = append(o, merge(smallAES(nr, 0), openEnds())...)
-		for _, sum := range []string{"Z11", "Z12", "Z13"} {
-			o = append(o, f("VPXORQ %s, %s, %s", openEnd[sum], sum, sum))
-		}
-	}
-	o = append(o, "finish:")
-	if seal {
-		o = append(o, fold(true)...)
-		o = append(o, "VPSHUFB X10, X25, X25", "VPXORQ X19, X25, X25", "VMOVDQU64 X25, (DI)(R11*1)")
-	} else { // the tag, like a state, is ready before the state is
-		o = append(o, "VPXORQ (SI)(R11*1), X19, X19", "VPSHUFB X10, X19, X19")
-		o = append(o, foldLanes(true)...)
-		o = append(o, "VPXORQ X13, X19, X19", "VPXORQ X19, X20, X15", "VPTEST X15, X15", "MOVQ job-72(SP), DX", f("SETEQ %d(DX)", frameOK), "SETEQ R8")
-	}
-	o = append(o, unbounce()...)
-	o = append(o, "MOVQ job-72(SP), DX", f("ADDQ $%d, DX", frameSize), "MOVQ left-80(SP), CX", "DECQ CX", "JNZ frame")
-	o = append(o, wipe()...)
-	o = append(o, "RET")
-
-	// Out of line: the bounce buffer, and what a frame in pieces brings along.
-	o = append(o, bounces()...)
-	o = append(o,
-		"bounceaad:", "MOVQ SI, R14", "MOVQ DI, R13", "MOVQ CX, BX", "LEAQ (R10)(R12*1), SI", "LEAQ buf-64(SP), R10", "LEAQ (R10)(R12*1), DI", "REP; MOVSB",
-		"MOVQ R14, SI", "MOVQ R13, DI", "MOVQ BX, CX", "JMP loadaad",
-		"resume:", f("VMOVDQU %d(R9), X15", stY), "VPXORQ Z15, Z14, Z14", f("MOVQ %d(R9), BX", stTextBits), "VMOVQ BX, X13", "VPADDQ X13, X22, X22",
-		f("VPINSRQ $1, %d(R9), X22, X22", stAADBits), f("MOVL %d(R9), BX", stBlocks), "VMOVD BX, X13", "VSHUFI64X2 $0, Z13, Z13, Z13",
-		"VPSHUFB Z10, Z8, Z8", "VPADDD count2345<>(SB), Z8, Z8", "VPADDD Z13, Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9", "JMP begin")
-	for n := 8; n > 0; n-- {
-		o = append(o, startAt(n)...)
-	}
-	o = append(o, "long:", f("MOVQ %d(DX), R8", frameNonce), "MOVQ R9, BX", f("MOVQ %d(DX), R9", frameNonce+8), "BSWAPQ R9",
-		"TESTQ BX, BX", "JNZ later")
-	o = append(o, longSetup(nr)...)
-	// Of the first blocks the counter's upper bytes are 0: the base comes from the nonce as it lies in Z8.
-	o = append(o, "VPXORQ (AX), X8, X15", "VAESENC 16(AX), X15, X15", "VSHUFI64X2 $0, Z15, Z15, Z29", "VMOVDQA64 Z29, Z9", "begun:")
-	// AAD blocks * powers of H, or the given state * 1: the first turn reduces it.
-	state := []string{f("VMOVDQU64 %d(AX)(R10*1), Z15", offH1+16), f("VMOVDQU64 %d(AX)(R10*1), Z12", offH1+16+midsFrom), "VPCLMULQDQ $0x00, Z15, Z14, Z11",
-		"VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPSHUFD $0x4e, Z14, Z15", "VPXORQ Z15, Z14, Z14", "VPCLMULQDQ $0x00, Z12, Z14, Z12"}
-	o = append(o, loop(nr, seal, state, chunk, true)...)
-	later := cat([]string{"later:", f("ADDQ %d(BX), R9", stBlocks)}, longSetup(nr), tableBase("Z29"), []string{"VMOVDQA64 Z29, Z9", "JMP begun", ""})
-	if seal {
-		return cat(o, bounceIn("t"), later)
-	}
-	// The counters of what the loop leaves over, from the frame at DX on.
-	o = append(o, "VPXOR X14, X14, X14", "XORL R10, R10",
-		"MOVQ job-72(SP), DX", f("MOVQ %d(DX), CX", frameN), "SUBQ $16, CX", "SUBQ R11, CX", "SHRQ $4, CX", "LEAQ 1(R9)(CX*1), CX",
-		f("MOVQ %d(DX), BX", frameState), "TESTQ BX, BX", "JZ nost", f("ADDQ %d(BX), CX", stBlocks), "nost:",
-		"VMOVQ CX, X8", "MOVQ R8, CX", "BSWAPQ CX", "VPINSRQ $1, CX, X8, X8",
-		"VSHUFI64X2 $0, Z8, Z8, Z8", "VPADDD count1234<>(SB), Z8, Z8", "VBROADCASTI32X4 count4<>(SB), Z9")
-	o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVL $1, R9", "JMP small")
-	return append(o, later...)
 }
 
 // body is a middle piece of a long frame: whole chunks, state in and out.

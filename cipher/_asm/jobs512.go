@@ -21,36 +21,12 @@ func jobsFile() []string {
 	for j := range 16 {
 		down = append(down, byte(-j))
 	}
-	masks := make([]byte, 32)
-	for i := range 16 {
-		masks[i] = 0xff
-	}
-	o := append([]string{"#include \"funcdata.h\"", ""}, cat(bytesData("nonceBytes", nonceBytes(16)), bytesData("downFrom0", down), bytesData("masks16", masks))...)
+	o := append([]string{"#include \"funcdata.h\"", ""}, cat(bytesData("nonceBytes", nonceBytes(16)), bytesData("downFrom0", down), masks16())...)
 	for _, nr := range []int{10, 14} {
 		o = append(o, jobs(nr, true)...)
 		o = append(o, jobs(nr, false)...)
-		o = append(o, openLone(nr)...)
 	}
 	return o
-}
-
-// openLone does as much for a single frame whose parts come as arguments, for which one512.go has no
-// kernel. Go code clears a GCMFrame before it fills it, 16 bytes at a time, and a field that lies in
-// two of those stores keeps the kernel's load waiting until all that came before has retired.
-func openLone(nr int) []string {
-	name := f("openLone%dAVX512", bits(nr))
-	const job = 16
-	o := text(f(`func %s(key *GCM, salt *[2]uint64, dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64) (ok bool)
-		AES-%d-GCM: opens the n bytes of header, text and tag at sealed to dst, by the kernel for frames of
-		any length. headLen is from 1 to 16. If not ok, the caller must clear dst.`, name, bits(nr)), name, job+frameSize, 73)
-	o[len(o)-1] = f("TEXT ·%s(SB), 0, $%d-73", name, job+frameSize)
-	return append(o, "NO_LOCAL_POINTERS", "MOVQ salt+8(FP), BX", "VMOVQ ctr+64(FP), X1", "VPSHUFB nonceBytes<>(SB), X1, X1", "VPXOR (BX), X1, X1", f("VMOVDQU X1, job-%d(SP)", frameSize-frameNonce),
-		"MOVQ sealed+24(FP), SI", "MOVQ headLen+40(FP), R9", "LEAQ masks16<>+16(SB), BX", "SUBQ R9, BX", "VMOVDQU (BX), X2", "VPAND (SI), X2, X2", f("VMOVDQU X2, job-%d(SP)", frameSize-frameHead),
-		"ADDQ R9, SI", f("MOVQ SI, job-%d(SP)", frameSize-frameSrc), "MOVQ n+32(FP), CX", "SUBQ R9, CX", f("MOVQ CX, job-%d(SP)", frameSize-frameN), f("MOVQ R9, job-%d(SP)", frameSize-frameHeadN),
-		"MOVQ key+0(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameKey), "MOVQ dst+16(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameDst),
-		"MOVQ aad+48(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameAAD), "MOVQ aadLen+56(FP), BX", f("MOVQ BX, job-%d(SP)", frameSize-frameAADN), f("MOVQ $0, job-%d(SP)", frameSize-frameState),
-		f("LEAQ job-%d(SP), BX", frameSize), "MOVQ BX, 0(SP)", "MOVQ $1, 8(SP)", f("CALL ·open%dAVX512(SB)", bits(nr)),
-		"MOVB R8, ok+72(FP)", "RET", "")
 }
 
 func jobs(nr int, seal bool) []string {

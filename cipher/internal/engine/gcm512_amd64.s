@@ -112,6 +112,16 @@ DATA reduce<>+48(SB)/8, $0x0000000000000001
 DATA reduce<>+56(SB)/8, $0xc200000000000000
 GLOBL reduce<>(SB), RODATA|NOPTR, $64
 
+DATA nonceBytes<>+0(SB)/8, $0x0405060780808080
+DATA nonceBytes<>+8(SB)/8, $0xfcfdfeff00010203
+GLOBL nonceBytes<>(SB), RODATA|NOPTR, $16
+
+DATA masks16<>+0(SB)/8, $0xffffffffffffffff
+DATA masks16<>+8(SB)/8, $0xffffffffffffffff
+DATA masks16<>+16(SB)/8, $0x0000000000000000
+DATA masks16<>+24(SB)/8, $0x0000000000000000
+GLOBL masks16<>(SB), RODATA|NOPTR, $32
+
 DATA lowHalves<>+0(SB)/8, $0x08090a0b0c0d0e0f
 DATA lowHalves<>+8(SB)/8, $0x48494a4b4c4d4e4f
 DATA lowHalves<>+16(SB)/8, $0x18191a1b1c1d1e1f
@@ -149,13 +159,15 @@ frame:
 	MOVQ 40(DX), R11
 	VMOVQ 104(DX), X8
 	VPINSRQ $1, 112(DX), X8, X8
-	VPXORQ counter1<>(SB), X8, X19
-	VSHUFI64X2 $0, Z8, Z8, Z8
 	VMOVQ 80(DX), X14
 	VPINSRQ $1, 88(DX), X14, X14
 	MOVQ 56(DX), R10
 	MOVQ 64(DX), CX
 	MOVL 96(DX), R12
+	MOVQ 120(DX), R9
+	VPXORQ counter1<>(SB), X8, X19
+	VMOVDQA64 X8, X16
+	VSHUFI64X2 $0, Z8, Z8, Z8
 	SUBQ R12, R10
 	TESTQ CX, CX
 	JZ noaad
@@ -179,7 +191,6 @@ noaad:
 	LEAQ (R11*8), BX
 	VMOVQ BX, X22
 	VPINSRQ $1, CX, X22, X22
-	MOVQ 120(DX), R9
 	TESTQ R9, R9
 	JNZ resume
 begin:
@@ -1631,9 +1642,9 @@ g1:
 	VPXORQ Z16, Z0, Z0
 	JMP c1
 long:
-	MOVQ 104(DX), R8
+	VMOVQ X16, R8
 	MOVQ R9, BX
-	MOVQ 112(DX), R9
+	VPEXTRQ $1, X16, R9
 	BSWAPQ R9
 	TESTQ BX, BX
 	JNZ later
@@ -2427,31 +2438,15 @@ later:
 	VMOVDQA64 Z29, Z9
 	JMP begun
 
-// func open128AVX512(frames *GCMFrame, count int)
-// AES-128-GCM. Each frame's text goes to Dst; OK is set to 1 if the tag behind it was right, else
-// to 0; then the caller must clear Dst. Else as seal.
-TEXT ·open128AVX512(SB), NOSPLIT, $80-16
+// openWhole128 opens a frame, or the last piece of one. AX key, DI dst, SI text, R11 its length, X8 nonce, X14 header, its rest 0,
+// R12 its length, R10 AAD, CX its length, R9 state. R8 is left 1 if the tag was right, else 0. It clears no register.
+TEXT openWhole128<>(SB), NOSPLIT, $80-0
 	VBROADCASTI32X4 bswap<>(SB), Z10
-	MOVQ frames+0(FP), DX
-	MOVQ count+8(FP), CX
-frame:
-	MOVQ DX, job-72(SP)
-	MOVQ CX, left-80(SP)
-	MOVQ 0(DX), AX
-	MOVQ (AX), AX
-	MOVQ 8(DX), DI
-	MOVQ 32(DX), SI
-	MOVQ 40(DX), R11
-	SUBQ $16, R11
-	VMOVQ 104(DX), X8
-	VPINSRQ $1, 112(DX), X8, X8
+	MOVQ R11, text-72(SP)
+	MOVQ R9, state-80(SP)
 	VPXORQ counter1<>(SB), X8, X19
+	VMOVDQA64 X8, X16
 	VSHUFI64X2 $0, Z8, Z8, Z8
-	VMOVQ 80(DX), X14
-	VPINSRQ $1, 88(DX), X14, X14
-	MOVQ 56(DX), R10
-	MOVQ 64(DX), CX
-	MOVL 96(DX), R12
 	SUBQ R12, R10
 	TESTQ CX, CX
 	JZ noaad
@@ -2475,7 +2470,6 @@ noaad:
 	LEAQ (R11*8), BX
 	VMOVQ BX, X22
 	VPINSRQ $1, CX, X22, X22
-	MOVQ 120(DX), R9
 	TESTQ R9, R9
 	JNZ resume
 begin:
@@ -3713,8 +3707,6 @@ finish:
 	VPXORQ X13, X19, X19
 	VPXORQ X19, X20, X15
 	VPTEST X15, X15
-	MOVQ job-72(SP), DX
-	SETEQ 100(DX)
 	SETEQ R8
 	LEAQ buf-64(SP), BX
 	CMPQ R12, BX
@@ -3722,44 +3714,6 @@ finish:
 	CMPQ R13, BX
 	JEQ unbounce
 done:
-	MOVQ job-72(SP), DX
-	ADDQ $128, DX
-	MOVQ left-80(SP), CX
-	DECQ CX
-	JNZ frame
-	VPXOR X0, X0, X0
-	VPXOR X1, X1, X1
-	VPXOR X2, X2, X2
-	VPXOR X3, X3, X3
-	VPXOR X4, X4, X4
-	VPXOR X5, X5, X5
-	VPXOR X6, X6, X6
-	VPXOR X7, X7, X7
-	VPXOR X8, X8, X8
-	VPXOR X9, X9, X9
-	VPXOR X10, X10, X10
-	VPXOR X11, X11, X11
-	VPXOR X12, X12, X12
-	VPXOR X13, X13, X13
-	VPXOR X14, X14, X14
-	VPXOR X15, X15, X15
-	VPXORQ X16, X16, X16
-	VPXORQ X17, X17, X17
-	VPXORQ X18, X18, X18
-	VPXORQ X19, X19, X19
-	VPXORQ X20, X20, X20
-	VPXORQ X21, X21, X21
-	VPXORQ X22, X22, X22
-	VPXORQ X23, X23, X23
-	VPXORQ X24, X24, X24
-	VPXORQ X25, X25, X25
-	VPXORQ X26, X26, X26
-	VPXORQ X27, X27, X27
-	VPXORQ X28, X28, X28
-	VPXORQ X29, X29, X29
-	VPXORQ X30, X30, X30
-	VPXORQ X31, X31, X31
-	VZEROUPPER
 	RET
 bouncesrc:
 	MOVQ SI, R14
@@ -3949,9 +3903,9 @@ g1:
 	VPXORQ Z16, Z0, Z0
 	JMP c1
 long:
-	MOVQ 104(DX), R8
+	VMOVQ X16, R8
 	MOVQ R9, BX
-	MOVQ 112(DX), R9
+	VPEXTRQ $1, X16, R9
 	BSWAPQ R9
 	TESTQ BX, BX
 	JNZ later
@@ -4393,13 +4347,11 @@ drain:
 	ADDQ $512, DI
 	VPXOR X14, X14, X14
 	XORL R10, R10
-	MOVQ job-72(SP), DX
-	MOVQ 40(DX), CX
-	SUBQ $16, CX
+	MOVQ text-72(SP), CX
 	SUBQ R11, CX
 	SHRQ $4, CX
 	LEAQ 1(R9)(CX*1), CX
-	MOVQ 120(DX), BX
+	MOVQ state-80(SP), BX
 	TESTQ BX, BX
 	JZ nost
 	ADDQ 32(BX), CX
@@ -4437,6 +4389,132 @@ later:
 	VSHUFI64X2 $0, Z15, Z15, Z29
 	VMOVDQA64 Z29, Z9
 	JMP begun
+
+// func open128AVX512(frames *GCMFrame, count int)
+// AES-128-GCM. Each frame's text goes to Dst; OK is set to 1 if the tag behind it was right, else
+// to 0; then the caller must clear Dst. Else as seal.
+TEXT ·open128AVX512(SB), NOSPLIT, $16-16
+	MOVQ frames+0(FP), DX
+	MOVQ count+8(FP), CX
+frame:
+	MOVQ DX, job-8(SP)
+	MOVQ CX, left-16(SP)
+	MOVQ 0(DX), AX
+	MOVQ (AX), AX
+	MOVQ 8(DX), DI
+	MOVQ 32(DX), SI
+	MOVQ 40(DX), R11
+	SUBQ $16, R11
+	VMOVQ 104(DX), X8
+	VPINSRQ $1, 112(DX), X8, X8
+	VMOVQ 80(DX), X14
+	VPINSRQ $1, 88(DX), X14, X14
+	MOVQ 56(DX), R10
+	MOVQ 64(DX), CX
+	MOVL 96(DX), R12
+	MOVQ 120(DX), R9
+	CALL openWhole128<>(SB)
+	MOVQ job-8(SP), DX
+	MOVB R8, 100(DX)
+	ADDQ $128, DX
+	MOVQ left-16(SP), CX
+	DECQ CX
+	JNZ frame
+	VPXOR X0, X0, X0
+	VPXOR X1, X1, X1
+	VPXOR X2, X2, X2
+	VPXOR X3, X3, X3
+	VPXOR X4, X4, X4
+	VPXOR X5, X5, X5
+	VPXOR X6, X6, X6
+	VPXOR X7, X7, X7
+	VPXOR X8, X8, X8
+	VPXOR X9, X9, X9
+	VPXOR X10, X10, X10
+	VPXOR X11, X11, X11
+	VPXOR X12, X12, X12
+	VPXOR X13, X13, X13
+	VPXOR X14, X14, X14
+	VPXOR X15, X15, X15
+	VPXORQ X16, X16, X16
+	VPXORQ X17, X17, X17
+	VPXORQ X18, X18, X18
+	VPXORQ X19, X19, X19
+	VPXORQ X20, X20, X20
+	VPXORQ X21, X21, X21
+	VPXORQ X22, X22, X22
+	VPXORQ X23, X23, X23
+	VPXORQ X24, X24, X24
+	VPXORQ X25, X25, X25
+	VPXORQ X26, X26, X26
+	VPXORQ X27, X27, X27
+	VPXORQ X28, X28, X28
+	VPXORQ X29, X29, X29
+	VPXORQ X30, X30, X30
+	VPXORQ X31, X31, X31
+	VZEROUPPER
+	RET
+
+// func openLone128AVX512(key *GCM, salt *[2]uint64, dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64) (ok bool)
+// AES-128-GCM: opens the n bytes of header, text and tag at sealed to dst, of any length up to maxPiece. headLen is from 1 to 16, header
+// and AAD have at most 48 bytes. If not ok, the caller must clear dst.
+TEXT ·openLone128AVX512(SB), NOSPLIT, $0-73
+	MOVQ salt+8(FP), BX
+	VMOVQ ctr+64(FP), X8
+	VPSHUFB nonceBytes<>(SB), X8, X8
+	VPXOR (BX), X8, X8
+	MOVQ sealed+24(FP), SI
+	MOVQ headLen+40(FP), R12
+	LEAQ masks16<>+16(SB), BX
+	SUBQ R12, BX
+	VMOVDQU (BX), X14
+	VPAND (SI), X14, X14
+	ADDQ R12, SI
+	MOVQ n+32(FP), R11
+	SUBQ R12, R11
+	SUBQ $16, R11
+	MOVQ key+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ dst+16(FP), DI
+	MOVQ aad+48(FP), R10
+	MOVQ aadLen+56(FP), CX
+	XORL R9, R9
+	CALL openWhole128<>(SB)
+	MOVB R8, ok+72(FP)
+	VPXOR X0, X0, X0
+	VPXOR X1, X1, X1
+	VPXOR X2, X2, X2
+	VPXOR X3, X3, X3
+	VPXOR X4, X4, X4
+	VPXOR X5, X5, X5
+	VPXOR X6, X6, X6
+	VPXOR X7, X7, X7
+	VPXOR X8, X8, X8
+	VPXOR X9, X9, X9
+	VPXOR X10, X10, X10
+	VPXOR X11, X11, X11
+	VPXOR X12, X12, X12
+	VPXOR X13, X13, X13
+	VPXOR X14, X14, X14
+	VPXOR X15, X15, X15
+	VPXORQ X16, X16, X16
+	VPXORQ X17, X17, X17
+	VPXORQ X18, X18, X18
+	VPXORQ X19, X19, X19
+	VPXORQ X20, X20, X20
+	VPXORQ X21, X21, X21
+	VPXORQ X22, X22, X22
+	VPXORQ X23, X23, X23
+	VPXORQ X24, X24, X24
+	VPXORQ X25, X25, X25
+	VPXORQ X26, X26, X26
+	VPXORQ X27, X27, X27
+	VPXORQ X28, X28, X28
+	VPXORQ X29, X29, X29
+	VPXORQ X30, X30, X30
+	VPXORQ X31, X31, X31
+	VZEROUPPER
+	RET
 
 // func sealBody128AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
 // n bytes, a positive multiple of 512, from block st.blocks (a multiple of 256) on; st.y is brought forward.
@@ -8644,13 +8722,15 @@ frame:
 	MOVQ 40(DX), R11
 	VMOVQ 104(DX), X8
 	VPINSRQ $1, 112(DX), X8, X8
-	VPXORQ counter1<>(SB), X8, X19
-	VSHUFI64X2 $0, Z8, Z8, Z8
 	VMOVQ 80(DX), X14
 	VPINSRQ $1, 88(DX), X14, X14
 	MOVQ 56(DX), R10
 	MOVQ 64(DX), CX
 	MOVL 96(DX), R12
+	MOVQ 120(DX), R9
+	VPXORQ counter1<>(SB), X8, X19
+	VMOVDQA64 X8, X16
+	VSHUFI64X2 $0, Z8, Z8, Z8
 	SUBQ R12, R10
 	TESTQ CX, CX
 	JZ noaad
@@ -8674,7 +8754,6 @@ noaad:
 	LEAQ (R11*8), BX
 	VMOVQ BX, X22
 	VPINSRQ $1, CX, X22, X22
-	MOVQ 120(DX), R9
 	TESTQ R9, R9
 	JNZ resume
 begin:
@@ -10342,9 +10421,9 @@ g1:
 	VPXORQ Z16, Z0, Z0
 	JMP c1
 long:
-	MOVQ 104(DX), R8
+	VMOVQ X16, R8
 	MOVQ R9, BX
-	MOVQ 112(DX), R9
+	VPEXTRQ $1, X16, R9
 	BSWAPQ R9
 	TESTQ BX, BX
 	JNZ later
@@ -11276,31 +11355,15 @@ later:
 	VMOVDQA64 Z29, Z9
 	JMP begun
 
-// func open256AVX512(frames *GCMFrame, count int)
-// AES-256-GCM. Each frame's text goes to Dst; OK is set to 1 if the tag behind it was right, else
-// to 0; then the caller must clear Dst. Else as seal.
-TEXT ·open256AVX512(SB), NOSPLIT, $80-16
+// openWhole256 opens a frame, or the last piece of one. AX key, DI dst, SI text, R11 its length, X8 nonce, X14 header, its rest 0,
+// R12 its length, R10 AAD, CX its length, R9 state. R8 is left 1 if the tag was right, else 0. It clears no register.
+TEXT openWhole256<>(SB), NOSPLIT, $80-0
 	VBROADCASTI32X4 bswap<>(SB), Z10
-	MOVQ frames+0(FP), DX
-	MOVQ count+8(FP), CX
-frame:
-	MOVQ DX, job-72(SP)
-	MOVQ CX, left-80(SP)
-	MOVQ 0(DX), AX
-	MOVQ (AX), AX
-	MOVQ 8(DX), DI
-	MOVQ 32(DX), SI
-	MOVQ 40(DX), R11
-	SUBQ $16, R11
-	VMOVQ 104(DX), X8
-	VPINSRQ $1, 112(DX), X8, X8
+	MOVQ R11, text-72(SP)
+	MOVQ R9, state-80(SP)
 	VPXORQ counter1<>(SB), X8, X19
+	VMOVDQA64 X8, X16
 	VSHUFI64X2 $0, Z8, Z8, Z8
-	VMOVQ 80(DX), X14
-	VPINSRQ $1, 88(DX), X14, X14
-	MOVQ 56(DX), R10
-	MOVQ 64(DX), CX
-	MOVL 96(DX), R12
 	SUBQ R12, R10
 	TESTQ CX, CX
 	JZ noaad
@@ -11324,7 +11387,6 @@ noaad:
 	LEAQ (R11*8), BX
 	VMOVQ BX, X22
 	VPINSRQ $1, CX, X22, X22
-	MOVQ 120(DX), R9
 	TESTQ R9, R9
 	JNZ resume
 begin:
@@ -12778,8 +12840,6 @@ finish:
 	VPXORQ X13, X19, X19
 	VPXORQ X19, X20, X15
 	VPTEST X15, X15
-	MOVQ job-72(SP), DX
-	SETEQ 100(DX)
 	SETEQ R8
 	LEAQ buf-64(SP), BX
 	CMPQ R12, BX
@@ -12787,44 +12847,6 @@ finish:
 	CMPQ R13, BX
 	JEQ unbounce
 done:
-	MOVQ job-72(SP), DX
-	ADDQ $128, DX
-	MOVQ left-80(SP), CX
-	DECQ CX
-	JNZ frame
-	VPXOR X0, X0, X0
-	VPXOR X1, X1, X1
-	VPXOR X2, X2, X2
-	VPXOR X3, X3, X3
-	VPXOR X4, X4, X4
-	VPXOR X5, X5, X5
-	VPXOR X6, X6, X6
-	VPXOR X7, X7, X7
-	VPXOR X8, X8, X8
-	VPXOR X9, X9, X9
-	VPXOR X10, X10, X10
-	VPXOR X11, X11, X11
-	VPXOR X12, X12, X12
-	VPXOR X13, X13, X13
-	VPXOR X14, X14, X14
-	VPXOR X15, X15, X15
-	VPXORQ X16, X16, X16
-	VPXORQ X17, X17, X17
-	VPXORQ X18, X18, X18
-	VPXORQ X19, X19, X19
-	VPXORQ X20, X20, X20
-	VPXORQ X21, X21, X21
-	VPXORQ X22, X22, X22
-	VPXORQ X23, X23, X23
-	VPXORQ X24, X24, X24
-	VPXORQ X25, X25, X25
-	VPXORQ X26, X26, X26
-	VPXORQ X27, X27, X27
-	VPXORQ X28, X28, X28
-	VPXORQ X29, X29, X29
-	VPXORQ X30, X30, X30
-	VPXORQ X31, X31, X31
-	VZEROUPPER
 	RET
 bouncesrc:
 	MOVQ SI, R14
@@ -13014,9 +13036,9 @@ g1:
 	VPXORQ Z16, Z0, Z0
 	JMP c1
 long:
-	MOVQ 104(DX), R8
+	VMOVQ X16, R8
 	MOVQ R9, BX
-	MOVQ 112(DX), R9
+	VPEXTRQ $1, X16, R9
 	BSWAPQ R9
 	TESTQ BX, BX
 	JNZ later
@@ -13530,13 +13552,11 @@ drain:
 	ADDQ $512, DI
 	VPXOR X14, X14, X14
 	XORL R10, R10
-	MOVQ job-72(SP), DX
-	MOVQ 40(DX), CX
-	SUBQ $16, CX
+	MOVQ text-72(SP), CX
 	SUBQ R11, CX
 	SHRQ $4, CX
 	LEAQ 1(R9)(CX*1), CX
-	MOVQ 120(DX), BX
+	MOVQ state-80(SP), BX
 	TESTQ BX, BX
 	JZ nost
 	ADDQ 32(BX), CX
@@ -13574,6 +13594,132 @@ later:
 	VSHUFI64X2 $0, Z15, Z15, Z29
 	VMOVDQA64 Z29, Z9
 	JMP begun
+
+// func open256AVX512(frames *GCMFrame, count int)
+// AES-256-GCM. Each frame's text goes to Dst; OK is set to 1 if the tag behind it was right, else
+// to 0; then the caller must clear Dst. Else as seal.
+TEXT ·open256AVX512(SB), NOSPLIT, $16-16
+	MOVQ frames+0(FP), DX
+	MOVQ count+8(FP), CX
+frame:
+	MOVQ DX, job-8(SP)
+	MOVQ CX, left-16(SP)
+	MOVQ 0(DX), AX
+	MOVQ (AX), AX
+	MOVQ 8(DX), DI
+	MOVQ 32(DX), SI
+	MOVQ 40(DX), R11
+	SUBQ $16, R11
+	VMOVQ 104(DX), X8
+	VPINSRQ $1, 112(DX), X8, X8
+	VMOVQ 80(DX), X14
+	VPINSRQ $1, 88(DX), X14, X14
+	MOVQ 56(DX), R10
+	MOVQ 64(DX), CX
+	MOVL 96(DX), R12
+	MOVQ 120(DX), R9
+	CALL openWhole256<>(SB)
+	MOVQ job-8(SP), DX
+	MOVB R8, 100(DX)
+	ADDQ $128, DX
+	MOVQ left-16(SP), CX
+	DECQ CX
+	JNZ frame
+	VPXOR X0, X0, X0
+	VPXOR X1, X1, X1
+	VPXOR X2, X2, X2
+	VPXOR X3, X3, X3
+	VPXOR X4, X4, X4
+	VPXOR X5, X5, X5
+	VPXOR X6, X6, X6
+	VPXOR X7, X7, X7
+	VPXOR X8, X8, X8
+	VPXOR X9, X9, X9
+	VPXOR X10, X10, X10
+	VPXOR X11, X11, X11
+	VPXOR X12, X12, X12
+	VPXOR X13, X13, X13
+	VPXOR X14, X14, X14
+	VPXOR X15, X15, X15
+	VPXORQ X16, X16, X16
+	VPXORQ X17, X17, X17
+	VPXORQ X18, X18, X18
+	VPXORQ X19, X19, X19
+	VPXORQ X20, X20, X20
+	VPXORQ X21, X21, X21
+	VPXORQ X22, X22, X22
+	VPXORQ X23, X23, X23
+	VPXORQ X24, X24, X24
+	VPXORQ X25, X25, X25
+	VPXORQ X26, X26, X26
+	VPXORQ X27, X27, X27
+	VPXORQ X28, X28, X28
+	VPXORQ X29, X29, X29
+	VPXORQ X30, X30, X30
+	VPXORQ X31, X31, X31
+	VZEROUPPER
+	RET
+
+// func openLone256AVX512(key *GCM, salt *[2]uint64, dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64) (ok bool)
+// AES-256-GCM: opens the n bytes of header, text and tag at sealed to dst, of any length up to maxPiece. headLen is from 1 to 16, header
+// and AAD have at most 48 bytes. If not ok, the caller must clear dst.
+TEXT ·openLone256AVX512(SB), NOSPLIT, $0-73
+	MOVQ salt+8(FP), BX
+	VMOVQ ctr+64(FP), X8
+	VPSHUFB nonceBytes<>(SB), X8, X8
+	VPXOR (BX), X8, X8
+	MOVQ sealed+24(FP), SI
+	MOVQ headLen+40(FP), R12
+	LEAQ masks16<>+16(SB), BX
+	SUBQ R12, BX
+	VMOVDQU (BX), X14
+	VPAND (SI), X14, X14
+	ADDQ R12, SI
+	MOVQ n+32(FP), R11
+	SUBQ R12, R11
+	SUBQ $16, R11
+	MOVQ key+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ dst+16(FP), DI
+	MOVQ aad+48(FP), R10
+	MOVQ aadLen+56(FP), CX
+	XORL R9, R9
+	CALL openWhole256<>(SB)
+	MOVB R8, ok+72(FP)
+	VPXOR X0, X0, X0
+	VPXOR X1, X1, X1
+	VPXOR X2, X2, X2
+	VPXOR X3, X3, X3
+	VPXOR X4, X4, X4
+	VPXOR X5, X5, X5
+	VPXOR X6, X6, X6
+	VPXOR X7, X7, X7
+	VPXOR X8, X8, X8
+	VPXOR X9, X9, X9
+	VPXOR X10, X10, X10
+	VPXOR X11, X11, X11
+	VPXOR X12, X12, X12
+	VPXOR X13, X13, X13
+	VPXOR X14, X14, X14
+	VPXOR X15, X15, X15
+	VPXORQ X16, X16, X16
+	VPXORQ X17, X17, X17
+	VPXORQ X18, X18, X18
+	VPXORQ X19, X19, X19
+	VPXORQ X20, X20, X20
+	VPXORQ X21, X21, X21
+	VPXORQ X22, X22, X22
+	VPXORQ X23, X23, X23
+	VPXORQ X24, X24, X24
+	VPXORQ X25, X25, X25
+	VPXORQ X26, X26, X26
+	VPXORQ X27, X27, X27
+	VPXORQ X28, X28, X28
+	VPXORQ X29, X29, X29
+	VPXORQ X30, X30, X30
+	VPXORQ X31, X31, X31
+	VZEROUPPER
+	RET
 
 // func sealBody256AVX512(k *gcmKey, dst, src *byte, n int, hi, lo uint64, st *gcmState)
 // n bytes, a positive multiple of 512, from block st.blocks (a multiple of 256) on; st.y is brought forward.

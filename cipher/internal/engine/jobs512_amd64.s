@@ -149,45 +149,6 @@ verdict:
 	MOVB AX, ok+24(FP)
 	RET
 
-// func openLone128AVX512(key *GCM, salt *[2]uint64, dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64) (ok bool)
-// AES-128-GCM: opens the n bytes of header, text and tag at sealed to dst, by the kernel for frames of
-// any length. headLen is from 1 to 16. If not ok, the caller must clear dst.
-TEXT ·openLone128AVX512(SB), 0, $144-73
-	NO_LOCAL_POINTERS
-	MOVQ salt+8(FP), BX
-	VMOVQ ctr+64(FP), X1
-	VPSHUFB nonceBytes<>(SB), X1, X1
-	VPXOR (BX), X1, X1
-	VMOVDQU X1, job-24(SP)
-	MOVQ sealed+24(FP), SI
-	MOVQ headLen+40(FP), R9
-	LEAQ masks16<>+16(SB), BX
-	SUBQ R9, BX
-	VMOVDQU (BX), X2
-	VPAND (SI), X2, X2
-	VMOVDQU X2, job-48(SP)
-	ADDQ R9, SI
-	MOVQ SI, job-96(SP)
-	MOVQ n+32(FP), CX
-	SUBQ R9, CX
-	MOVQ CX, job-88(SP)
-	MOVQ R9, job-32(SP)
-	MOVQ key+0(FP), BX
-	MOVQ BX, job-128(SP)
-	MOVQ dst+16(FP), BX
-	MOVQ BX, job-120(SP)
-	MOVQ aad+48(FP), BX
-	MOVQ BX, job-72(SP)
-	MOVQ aadLen+56(FP), BX
-	MOVQ BX, job-64(SP)
-	MOVQ $0, job-8(SP)
-	LEAQ job-128(SP), BX
-	MOVQ BX, 0(SP)
-	MOVQ $1, 8(SP)
-	CALL ·open128AVX512(SB)
-	MOVB R8, ok+72(FP)
-	RET
-
 // func sealJobs256AVX512(r *GCMRun, frames *RunFrame, count int)
 // Seal of count > 0 frames, by the kernel for short frames if r.vectors is not 0. As of runs of AES-256-GCM.
 TEXT ·sealJobs256AVX512(SB), 0, $1056-24
@@ -315,43 +276,4 @@ verdict:
 	DECQ CX
 	JNZ verdict
 	MOVB AX, ok+24(FP)
-	RET
-
-// func openLone256AVX512(key *GCM, salt *[2]uint64, dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64) (ok bool)
-// AES-256-GCM: opens the n bytes of header, text and tag at sealed to dst, by the kernel for frames of
-// any length. headLen is from 1 to 16. If not ok, the caller must clear dst.
-TEXT ·openLone256AVX512(SB), 0, $144-73
-	NO_LOCAL_POINTERS
-	MOVQ salt+8(FP), BX
-	VMOVQ ctr+64(FP), X1
-	VPSHUFB nonceBytes<>(SB), X1, X1
-	VPXOR (BX), X1, X1
-	VMOVDQU X1, job-24(SP)
-	MOVQ sealed+24(FP), SI
-	MOVQ headLen+40(FP), R9
-	LEAQ masks16<>+16(SB), BX
-	SUBQ R9, BX
-	VMOVDQU (BX), X2
-	VPAND (SI), X2, X2
-	VMOVDQU X2, job-48(SP)
-	ADDQ R9, SI
-	MOVQ SI, job-96(SP)
-	MOVQ n+32(FP), CX
-	SUBQ R9, CX
-	MOVQ CX, job-88(SP)
-	MOVQ R9, job-32(SP)
-	MOVQ key+0(FP), BX
-	MOVQ BX, job-128(SP)
-	MOVQ dst+16(FP), BX
-	MOVQ BX, job-120(SP)
-	MOVQ aad+48(FP), BX
-	MOVQ BX, job-72(SP)
-	MOVQ aadLen+56(FP), BX
-	MOVQ BX, job-64(SP)
-	MOVQ $0, job-8(SP)
-	LEAQ job-128(SP), BX
-	MOVQ BX, 0(SP)
-	MOVQ $1, 8(SP)
-	CALL ·open256AVX512(SB)
-	MOVB R8, ok+72(FP)
 	RET
