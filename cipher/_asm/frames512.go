@@ -157,4 +157,3 @@ func outOfLine(nr int, seal bool) []string {
 	o = append(o, "VBROADCASTI32X4 bswap<>(SB), Z10", "MOVL $1, R9", "JMP small")
 	return append(o, later...)
 }
-
