@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -215,6 +216,67 @@ func TestSealShortLooks(t *testing.T) {
 		}
 		if taken < rounds/8 || not < rounds/8 {
 			t.Errorf("%d taken, %d not: the test tells nothing", taken, not)
+		}
+	})
+}
+
+// TestShapeTooShort has one Src be shorter than what a room has less than it: that frame cannot be told apart from
+// others by where its room ends.
+func TestShapeTooShort(t *testing.T) {
+	const extra = -17
+	memory, src := make([]byte, 200), make([]byte, 100)
+	for count := 1; count <= 9; count++ {
+		for short := range count {
+			for n := range 20 {
+				frames := make([]RunFrame, count)
+				for i := range frames {
+					frames[i] = RunFrame{Dst: memory[20*i:][:0:20], Src: src[:37]}
+				}
+				frames[short].Src = src[:n]
+				for name, s := range map[string]Shape{"ShapeOf": ShapeOf(frames, extra), "its twin in Go": shapeOf(frames, extra)} {
+					if room := n + extra; s.Apart && room < 0 || !s.Apart && room > 0 { // of 0, either is right
+						t.Errorf("%s: %d bytes in frame %d of %d: apart %v", name, n, short, count, s.Apart)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestSealShortCounts has goroutines that do nothing else take counters from one place: no two may get the same.
+// It needs more than one core to tell a locked instruction from others.
+func TestSealShortCounts(t *testing.T) {
+	eachRunKey(t, func(t *testing.T, c *runCase, _ *rand.ChaCha8) {
+		const limit = 100_000
+		c.headLen = 5
+		var next, taken atomic.Uint64
+		var all sync.WaitGroup
+		for g := range 4 {
+			all.Go(func() {
+				var run GCMRun
+				if !run.Init(&c.g, c.headLen) {
+					t.Error("no kernel")
+					return
+				}
+				n := uint64(1 + g%2)
+				memory, frames := make([]byte, 200), make([]RunFrame, n)
+				for {
+					for i := range frames {
+						frames[i].Dst = memory[100*i:][:0:100]
+					}
+					first := next.Load()
+					if run.Ctr[0], run.Ctr[1] = first, first+1; first >= limit {
+						return
+					}
+					if sealed, _ := run.SealShort(frames, &next); sealed {
+						taken.Add(n)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if next.Load() != taken.Load() {
+			t.Errorf("%d counters taken, the next one is %d", taken.Load(), next.Load())
 		}
 	})
 }
