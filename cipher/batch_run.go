@@ -25,7 +25,7 @@ func (b *keyBox) runs() bool { return b.gcm != nil || b.ctr != nil && b.ctr.mac 
 // fits reports whether f can go along in a run.
 func (f *Frame) fits() bool { return len(f.AAD) <= runAAD-MaxHeader && uint64(len(f.Src)) <= maxFrame }
 
-// sealRuns seals frames under the counters from first on. apart says what apartInOrder
+// sealRuns seals frames under the counters from first on. apart says what engine.ShapeOf
 // found.
 func (k *SealKey) sealRuns(box *keyBox, frames []Frame, first uint64, apart bool) (failed int) {
 	for len(frames) > 0 {

@@ -43,6 +43,7 @@ func (k *SealKey) sealShort(c *gcmCore, frames []Frame) bool {
 	for i := range frames {
 		run.Ctr[i] = first + uint64(i)
 	}
+	noteFrames(frames)
 	sealed, errs := run.SealShort(asRun(frames), &k.next)
 	if errs {
 		clearErrs(frames)
@@ -60,6 +61,7 @@ func (k *SealKey) sealMany(c *gcmCore, frames []Frame, first uint64, size int, s
 	if s.Errs {
 		clearErrs(frames)
 	}
+	noteFrames(frames)
 	for len(frames) > 0 {
 		part := frames[:min(len(frames), engine.RunMost)]
 		for i := range part {

@@ -46,7 +46,7 @@ func TestBatchOfShortFrames(t *testing.T) {
 					name := fmt.Sprintf("%s, KID %d, %d frames from %d bytes on", s, kid, n, base)
 					key := random(n, s.BaseKeySize())
 					one, many, open, again := must(s.NewSealKey(kid, key, cipher.FreshKey)), must(s.NewSealKey(kid, key, cipher.FreshKey)), must(s.NewOpenKey(kid, key)), must(s.NewOpenKey(kid, key))
-					// Rounds go over the counters at which the header gets longer.
+					// Rounds begin on both sides of counters at which the header gets longer; a batch over them is TestBatchHeaderGrows's.
 					for round := range 3 {
 						skip := []int{8, 256 - n/2, 0}[round]
 						for range skip {

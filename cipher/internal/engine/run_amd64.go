@@ -69,7 +69,7 @@ func (r *GCMRun) Seal(frames []RunFrame) {
 	}
 }
 
-// Open is Seal's inverse, for frames of the length that Init was told and 16 bytes of
+// Open is Seal's inverse, for frames of the length that Fit was told and 16 bytes of
 // tag and a header more. It says whether all tags were right; if not, what was written must be cleared.
 func (r *GCMRun) Open(frames []RunFrame) bool {
 	_ = r.Ctr[len(frames)-1]
