@@ -125,7 +125,9 @@ func TestShape(t *testing.T) {
 			t.Fatalf("round %d: %+v, in Go %+v", k, got, want)
 		}
 		if !got.Apart {
-			if not++; how <= 1 {
+			first, last := &frames[0], &frames[len(frames)-1]
+			bytes := int(start(last.Dst)-start(first.Dst)) + len(last.Dst) + len(last.Src) + extra - len(first.Dst)
+			if not++; how <= 1 && bytes > 0 { // rooms without a byte are met by all
 				t.Fatalf("round %d: a batch as they come is not apart", k)
 			}
 			continue
