@@ -247,7 +247,7 @@ func loop(nr int, seal bool, state []string, floor int, rest bool) []string {
 		o = append(o, f("CMPQ R11, $%d", floor+chunk), "JLS drain")
 	}
 	o = append(o, "PCALIGN $64", "loop:")
-	turn := assign(spread(chunkAES(nr), chunkGHASH("SI", 0)), ghashPool)
+	turn := fetchAhead(assign(spread(chunkAES(nr), chunkGHASH("SI", 0)), ghashPool))
 	mustLoadBeforeStore(turn)
 	o = append(o, turn...)
 	if !rest {
@@ -296,6 +296,17 @@ func drain(nr int) []string {
 		o = append(o, f("JMP s%d", n))
 	}
 	return o
+}
+
+// fetchAhead spreads over a turn of Open what brings the ciphertext of the next turn but one into the first level
+// cache: of frames that lie in the second level, 100,000 bytes for one, 3 to 4 % of the time, and
+// nothing where they lie in the first. What would be fetched behind a frame's end does no harm. Stores gain nothing by it.
+func fetchAhead(turn []string) []string {
+	var fetch [][]string
+	for i := range 8 {
+		fetch = append(fetch, []string{f("PREFETCHT0 %d(SI)", 2*chunk+64*i)})
+	}
+	return spread(turn, fetch)
 }
 
 // powers points DX at the powers of H for the R11 bytes that are left and the length block.
