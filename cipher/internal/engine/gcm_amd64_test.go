@@ -164,6 +164,12 @@ func TestKernelsLeaveNoRegisters(t *testing.T) {
 				t.Fatalf("Open refuses %d bytes", n)
 			}
 			check("open of one frame")
+			if lone.g.SealOne(sealed, buf[:n], aad, 0x0504030201, 0, 5, 7, &lone.salt) {
+				check("seal of one frame")
+			} else if n <= OneText && n&63 <= oneLast && !atPageEnd(&sealed[0], n, 5) && !atPageEnd(&buf[0], n, 0) && !atPageEnd(&aad[0], 0, -5) {
+				t.Fatalf("SealOne does not take %d bytes", n)
+			}
+			lone.seal(sealed, []byte("12345"), aad, 7)
 			if sealed[2] ^= 1; lone.g.Open(buf[:n], sealed, aad, 5, 7, &lone.salt) {
 				t.Fatal("opens a changed frame")
 			}

@@ -53,6 +53,9 @@ func (*GCMRun) SealShort([]RunFrame, *atomic.Uint64) (sealed, errs bool) { retur
 
 func (*GCMRun) Open([]RunFrame) bool { return false }
 
+// SealOne is described at its twin for amd64.
+func (*GCM) SealOne(_, _, _ []byte, _, _ uint64, _ int, _ uint64, _ *[2]uint64) bool { return false }
+
 func (g *GCM) openRaw(dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64, salt *[2]uint64) bool {
 	return g.openFrame(dst, sealed, n, headLen, aad, aadLen, ctr, salt)
 }

@@ -6,6 +6,9 @@ import (
 	"unsafe"
 )
 
+// OneText is the longest text that SealOne takes, in bytes.
+const OneText = 176
+
 // Open opens header, text and tag at sealed, of which the first headLen bytes, 1 to 16, are
 // header, to dst, which has just the room for the text, and reports whether the tag was right.
 // If not, dst is cleared. What is authenticated is header and aad. The nonce is salt, its first

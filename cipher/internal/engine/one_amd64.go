@@ -16,9 +16,15 @@ func openLone128AVX512(key *GCM, salt *[2]uint64, dst, sealed *byte, n, headLen 
 //go:noescape
 func openLone256AVX512(key *GCM, salt *[2]uint64, dst, sealed *byte, n, headLen int, aad *byte, aadLen int, ctr uint64) (ok bool)
 
-// Limits of the openOne kernels; the openLone ones take what GCMFrame's take.
+//go:noescape
+func sealOne128AVX512(k *gcmKey, salt *[2]uint64, dst, text *byte, n, headLen int, aad *byte, aadLen int, ctr, lo, hi uint64)
+
+//go:noescape
+func sealOne256AVX512(k *gcmKey, salt *[2]uint64, dst, text *byte, n, headLen int, aad *byte, aadLen int, ctr, lo, hi uint64)
+
+// Limits of the sealOne and openOne kernels; the openLone ones take what GCMFrame's take.
 const (
-	oneText = 176 // bytes
+	oneText = OneText
 	oneLast = 48  // bytes of the last vector of 64, if it is not full
 	oneHead = 32  // bytes of header and AAD
 )
@@ -51,6 +57,33 @@ func (g *GCM) openRaw(dst, sealed *byte, n, headLen int, aad *byte, aadLen int, 
 		clear(unsafe.Slice(dst, text))
 	}
 	return ok
+}
+
+// SealOne seals one frame of at most OneText bytes if there is a kernel for it, and reports whether: it
+// writes a header of headLen bytes, 1 to 16, ciphertext and tag to dst, which is as long as they are. The header's
+// first byte is the lowest one of lo, and what is behind it in the words is 0. The nonce is as for Open.
+// dst may overlap neither text nor aad.
+func (g *GCM) SealOne(dst, text, aad []byte, lo, hi uint64, headLen int, ctr uint64, salt *[2]uint64) bool {
+	k, n, head := g.asm, len(text), headLen+len(aad)
+	to, from, more := unsafe.SliceData(dst), unsafe.SliceData(text), unsafe.SliceData(aad)
+	if len(aad) == 0 || n == 0 { // of nothing the address may be nil, or anything
+		if len(aad) == 0 {
+			more = to
+		}
+		if n == 0 {
+			from = to
+		}
+	}
+	if k == nil || n > oneText || n&63 > oneLast || head > oneHead || k.rk.kind() < avx512x128 ||
+		atPageEnd(to, n, headLen) || atPageEnd(from, n, 0) || atPageEnd(more, 0, -headLen) {
+		return false
+	}
+	if k.rk.kind() == avx512x128 {
+		sealOne128AVX512(k, salt, to, from, n, headLen, more, len(aad), ctr, lo, hi)
+	} else {
+		sealOne256AVX512(k, salt, to, from, n, headLen, more, len(aad), ctr, lo, hi)
+	}
+	return true
 }
 
 // atPageEnd reports whether 64 bytes from the last vector of n on, which begin at p and offset, may lie on
