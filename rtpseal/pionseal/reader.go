@@ -113,7 +113,10 @@ func (r *Reader) next() (f Frame, ok bool, deadline time.Time, err error) {
 	if r.rx.Kept() > 0 || r.order.waits() {
 		deadline = r.now.Add(sweepEvery)
 	}
-	return Frame{}, false, deadline, r.src.SetReadDeadline(deadline)
+	if err = r.src.SetReadDeadline(deadline); err != nil {
+		r.arm()
+	}
+	return Frame{}, false, deadline, err
 }
 
 // arm has what is held dropped in time, though ReadFrame may not be called again; mu is
@@ -157,6 +160,7 @@ func (r *Reader) take(n int, err error, late bool) error {
 			r.o.Refused(nil, err)
 		}
 	case !late:
+		r.arm() // whoever is told that the track ended may not come again
 		return err
 	}
 	if r.rx.Kept() > 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pion/interceptor"
@@ -150,28 +151,13 @@ func TestUnread(t *testing.T) {
 // TestFramesUnread: frames that nobody reads are wiped before they are as old as
 // rtpseal.MaxAge, and a keyframe is asked for when somebody reads again.
 func TestFramesUnread(t *testing.T) {
-	base := bytes.Repeat([]byte{7}, 32)
-	seal, err := cipher.AES128GCM().NewSealKey(9, base, cipher.FreshKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open, err := cipher.AES128GCM().NewOpenKeyWindow(9, base, cipher.PacketWindow)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var src frames
+	src, seal, opener := sealedFrames(t)
 	asked := 0
-	r, err := NewReader(&src, ReaderOptions{Opener: rtpseal.Shared(open), InOrder: time.Hour, Keyframe: func() { asked++ }})
+	r, err := NewReader(src, ReaderOptions{Opener: opener, InOrder: time.Hour, Keyframe: func() { asked++ }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, seq := range []byte{1, 3, 4} { // 2 is lost
-		pkt, err := seal.Seal([]byte{0x80, 0x80 | 96, 0, seq, 0, 0, 0, seq, 0, 0, 0, 5, 0xC0}, []byte{'f', '0' + seq}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		src = append(src, pkt)
-	}
+	seal(1, 3, 4) // 2 is lost
 	if f, err := r.ReadFrame(); err != nil || string(f.Data) != "f1" {
 		t.Fatalf("%v, %q", err, f.Data)
 	}
@@ -193,6 +179,65 @@ func TestFramesUnread(t *testing.T) {
 	if r.ask(); asked != 1 {
 		t.Errorf("a keyframe is asked for %d times", asked)
 	}
+}
+
+// TestFramesLeft: a track that ends while frames wait for those before them leaves nothing
+// behind, though ReadFrame is not called again.
+func TestFramesLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, seal, opener := sealedFrames(t)
+		r, err := NewReader(src, ReaderOptions{Opener: opener, InOrder: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal(1, 3, 4) // 2 is lost
+		if f, err := r.ReadFrame(); err != nil || string(f.Data) != "f1" {
+			t.Fatalf("%v, %q", err, f.Data)
+		}
+		if _, err := r.ReadFrame(); err != errEnd {
+			t.Fatal(err)
+		}
+		r.mu.Lock()
+		var memory [][]byte
+		for _, w := range r.order.frames {
+			memory = append(memory, w.f.Data)
+		}
+		r.mu.Unlock()
+		if string(bytes.Join(memory, nil)) != "f3f4" {
+			t.Fatalf("%q waits", memory)
+		}
+		time.Sleep(rtpseal.MaxAge)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.order.waits() || !bytes.Equal(bytes.Join(memory, nil), make([]byte, 4)) {
+			t.Errorf("%v behind it there are %d, and %q", rtpseal.MaxAge, len(r.order.frames), memory)
+		}
+	})
+}
+
+// sealedFrames is a track, what seals frames by their numbers and has them come there, and
+// what opens them.
+func sealedFrames(t *testing.T) (src *frames, seal func(seqs ...byte), opener rtpseal.StreamOpener) {
+	t.Helper()
+	base := bytes.Repeat([]byte{7}, 32)
+	key, err := cipher.AES128GCM().NewSealKey(9, base, cipher.FreshKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := cipher.AES128GCM().NewOpenKeyWindow(9, base, cipher.PacketWindow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src = new(frames)
+	return src, func(seqs ...byte) {
+		for _, seq := range seqs {
+			pkt, err := key.Seal([]byte{0x80, 0x80 | 96, 0, seq, 0, 0, 0, seq, 0, 0, 0, 5, 0xC0}, []byte{'f', '0' + seq}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			*src = append(*src, pkt)
+		}
+	}, rtpseal.Shared(open)
 }
 
 // frames is a track.
