@@ -25,7 +25,8 @@ type ReaderOptions struct {
 	Limits rtpseal.Limits
 	// InOrder is how long a frame waits for those before it; 0 has frames come as they
 	// are complete. Decoders of video want a few round trips, say 200 ms, when lost
-	// packets are sent again.
+	// packets are sent again. It is 8.5 s at most, since nothing is held for longer than
+	// rtpseal.MaxAge.
 	InOrder time.Duration
 	// Keyframe, which may be nil, is called when frames were given up, at most twice a
 	// second: the sender is to be asked for a keyframe (RTCP PLI). Like Refused it must
@@ -62,6 +63,7 @@ const (
 	readSize    = 1 << 16
 	sweepEvery  = 50 * time.Millisecond
 	idleSweep   = 500 * time.Millisecond // while nobody reads
+	unreadMost  = rtpseal.MaxAge - 2*idleSweep
 	keyframeGap = 500 * time.Millisecond
 )
 
@@ -70,7 +72,8 @@ func NewReader(src Source, o ReaderOptions) (*Reader, error) {
 	if src == nil {
 		return nil, errors.New("pionseal: a Reader needs a track")
 	}
-	r := &Reader{o: o, src: src, buf: make([]byte, readSize), order: order{wait: min(o.InOrder, rtpseal.MaxAge)}}
+	wait := min(o.InOrder, unreadMost-idleSweep) // or frames would be dropped, not given
+	r := &Reader{o: o, src: src, buf: make([]byte, readSize), order: order{wait: wait}}
 	var err error
 	r.rx, err = rtpseal.NewReceiver(rtpseal.ReceiverOptions{
 		Opener: o.Opener, Limits: o.Limits, Refused: o.Refused,
@@ -141,8 +144,11 @@ func (r *Reader) sweep(now time.Time) {
 	r.now = now
 	r.rx.Sweep(now)
 	r.order.drop(func(w *waiting) bool {
-		old := now.Sub(w.heard) > rtpseal.MaxAge-2*idleSweep
-		r.lost = r.lost || old
+		old := now.Sub(w.heard) > unreadMost
+		if old {
+			r.lost = true
+			r.order.pass(w)
+		}
 		return old
 	})
 }
@@ -254,21 +260,25 @@ func (o *order) take(now time.Time) (Frame, bool) {
 		return Frame{}, false
 	}
 	w := o.frames[0]
-	ahead := int16(w.f.Sequence - o.next)
-	if o.wait > 0 && o.begun && ahead > 0 {
+	if o.wait > 0 && o.begun && int16(w.f.Sequence-o.next) > 0 {
 		if now.Sub(w.at) < o.wait {
 			return Frame{}, false
 		}
 		o.gaveUp = true
 	}
-	if !o.begun || ahead >= 0 || o.wait == 0 {
-		o.next = w.f.Sequence + uint16(w.packets)
-	}
+	o.pass(&w)
 	o.begun = true
 	o.frames = append(o.frames[:0], o.frames[1:]...)
 	o.recycle()
 	o.given = w.f.Data
 	return w.f, true
+}
+
+// pass goes on to what is behind a frame, unless that was passed already.
+func (o *order) pass(w *waiting) {
+	if !o.begun || int16(w.f.Sequence-o.next) >= 0 || o.wait == 0 {
+		o.next = w.f.Sequence + uint16(w.packets)
+	}
 }
 
 // recycle wipes the frame that the caller had, and keeps its memory.

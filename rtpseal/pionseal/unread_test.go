@@ -253,3 +253,27 @@ func (f *frames) Read(b []byte) (int, interceptor.Attributes, error) {
 }
 
 func (*frames) SetReadDeadline(time.Time) error { return nil }
+
+// TestFramesGoOn: what is dropped because it waited for too long is not waited for: the
+// next frame comes in its turn.
+func TestFramesGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, seal, opener := sealedFrames(t)
+		r, err := NewReader(src, ReaderOptions{Opener: opener, InOrder: rtpseal.MaxAge})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal(1, 3) // 2 is lost
+		if f, err := r.ReadFrame(); err != nil || string(f.Data) != "f1" {
+			t.Fatalf("%v, %q", err, f.Data)
+		}
+		if _, err := r.ReadFrame(); err != errEnd {
+			t.Fatal(err)
+		}
+		time.Sleep(rtpseal.MaxAge)
+		seal(4)
+		if f, err := r.ReadFrame(); err != nil || string(f.Data) != "f4" {
+			t.Errorf("%v, %q, want f4", err, f.Data)
+		}
+	})
+}
