@@ -91,6 +91,7 @@ func (p *Opening) place(u *Unit) []byte {
 	if u.Kind&PerPacket == 0 {
 		return nil
 	}
+	p.out.room(len(u.Head) + len(u.Sealed))
 	dst := p.out.begin()
 	p.from = len(dst)
 	dst, seq, ok := cutSequence(dst, u.Head)

@@ -27,7 +27,7 @@ func (p *Packets) Bytes() int {
 	return p.ends[len(p.ends)-1]
 }
 
-// At returns a packet. It is valid until Reset.
+// At returns a packet. It is valid until the next one comes, or Reset.
 func (p *Packets) At(i int) []byte {
 	begin := 0
 	if i > 0 {
@@ -40,6 +40,18 @@ func (p *Packets) At(i int) []byte {
 func (p *Packets) Add(pkt []byte) {
 	p.buf = append(p.buf[:p.Bytes()], pkt...)
 	p.done()
+}
+
+// room makes room for n bytes more, as append does, but wiping what it leaves.
+func (p *Packets) room(n int) {
+	used := p.Bytes()
+	if cap(p.buf)-used >= n {
+		return
+	}
+	bigger := make([]byte, used, 2*used+n)
+	copy(bigger, p.buf[:used])
+	clear(p.buf[:cap(p.buf)])
+	p.buf = bigger
 }
 
 // begin returns the memory to which the next packet is appended; done takes it in when
