@@ -7,8 +7,8 @@ import (
 )
 
 // Bounds of a [FrameJoiner]: it waits for packets that are late as long as no more
-// than lateMost others came, and no longer than lateAge. Of so many of those that it gave
-// up it knows afterwards that they are late, and no duplicates.
+// than lateMost others came, and no longer than lateAge. Of missMost, a multiple of 64,
+// behind the one that is waited for it knows which are late, and which are duplicates.
 const (
 	lateMost = 64
 	lateAge  = 200 * time.Millisecond
@@ -35,12 +35,10 @@ type joining struct {
 	join joiner
 
 	begun   bool
-	first   uint16 // the sequence number it began with
-	taken   int
-	next    uint16 // the sequence number that is waited for
-	missed  map[uint16]struct{}
-	far     bool   // a packet came that is far behind
-	anew    uint16 // the number behind it
+	next    uint16                // the sequence number that is waited for
+	missed  [missMost / 64]uint64 // bits of those behind it that were not taken in
+	far     bool                  // a packet came that is far behind
+	anew    uint16                // the number behind it
 	waiting map[uint16]waiting
 	frame   []byte
 	ts      uint32
@@ -86,6 +84,7 @@ func (f *FrameJoiner) Push(pkt []byte, now time.Time) error {
 			}
 		}
 		j = &joining{ssrc: h.SSRC, join: f.codec.join(), waiting: map[uint16]waiting{}, next: h.Sequence}
+		j.miss(missMost)
 		f.streams[h.SSRC] = j
 	}
 	j.heard = now
@@ -98,7 +97,7 @@ func (f *FrameJoiner) Push(pkt []byte, now time.Time) error {
 			return f.Push(pkt, now)
 		}
 		if j.begun || uint16(j.next-h.Sequence) > lateMost {
-			if j.late(h.Sequence) || j.far {
+			if j.late(h.Sequence) {
 				f.dropped(Drop{j.ssrc, 1, "late"})
 			}
 			return nil // that, or a duplicate
@@ -135,19 +134,17 @@ func (f *FrameJoiner) advance(j *joining, now time.Time) (err error) {
 				return err
 			}
 			j.broken = true
-			f.dropped(Drop{j.ssrc, j.miss(first), "missing"})
+			n := first - j.next
+			f.dropped(Drop{j.ssrc, int(n), "missing"})
 			j.next = first
+			j.miss(n)
 			continue
 		}
 		delete(j.waiting, j.next)
 		f.kept -= len(w.pkt)
-		if !j.begun {
-			j.begun, j.first = true, j.next
-		}
-		delete(j.missed, j.next)
+		j.begun, j.far = true, false
 		j.next++
-		j.taken++
-		j.far = false
+		j.late(j.next - 1) // it is a duplicate from now on
 		if e := f.take(j, w.pkt); e != nil {
 			err = e
 		}
@@ -155,29 +152,24 @@ func (f *FrameJoiner) advance(j *joining, now time.Time) (err error) {
 	return err
 }
 
-// miss gives up the packets in front of another one, and returns how many.
-func (j *joining) miss(first uint16) int {
-	n := int(first - j.next)
-	if j.missed == nil {
-		j.missed = map[uint16]struct{}{}
+// miss notes that the last n packets were not taken in.
+func (j *joining) miss(n uint16) {
+	for i := range min(n, missMost) {
+		seq := (j.next - 1 - i) % missMost
+		j.missed[seq/64] |= 1 << (seq % 64)
 	}
-	for i := max(0, n-missMost/2); i < n; i++ {
-		if len(j.missed) >= missMost {
-			clear(j.missed)
-		}
-		j.missed[j.next+uint16(i)] = struct{}{}
-	}
-	return n
 }
 
 // late reports whether a packet of before was not taken in: it was given up, or is older
-// than the first.
+// than the first. From then on it is a duplicate.
 func (j *joining) late(seq uint16) bool {
-	if _, ok := j.missed[seq]; ok {
-		delete(j.missed, seq)
-		return true
+	if uint16(j.next-seq) > missMost {
+		return true // nobody knows any more
 	}
-	return !j.begun || j.taken < 1<<14 && before(seq, j.first)
+	word, bit := &j.missed[seq%missMost/64], uint64(1)<<(seq%64)
+	was := *word&bit != 0
+	*word &^= bit
+	return was
 }
 
 // again reports whether a packet is the second in a row that is far behind: the sender

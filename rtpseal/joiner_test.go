@@ -63,6 +63,9 @@ func TestJoinerTells(t *testing.T) {
 			{"lost", slices.Concat(numbers(0, 300), numbers(303, 297)), 597, map[string]int{"missing": 3}},
 			{"late", slices.Concat(numbers(0, 300), numbers(302, 298), []uint16{300, 301, 300, 5}), 598, map[string]int{"missing": 2, "late": 2}},
 			{"the first is late", slices.Concat(numbers(1, 599), []uint16{0}), 599, map[string]int{"late": 1}},
+			{"the first is late, twice", slices.Concat(numbers(1, 599), []uint16{0, 0}), 599, map[string]int{"late": 1}},
+			{"late behind many that are missing", slices.Concat(numbers(0, 100), numbers(612, 100), numbers(1224, 100), numbers(1325, 100), []uint16{1223, 1223}), 400, map[string]int{"missing": 1025, "late": 1}},
+			{"a duplicate behind one of long ago", slices.Concat(numbers(30000, 300), []uint16{10, 30299}), 300, map[string]int{"late": 1}},
 			{"begins anew", slices.Concat(numbers(30000, 300), numbers(10, 300)), 599, map[string]int{"late": 1}},
 			{"one of long ago", slices.Concat(numbers(30000, 300), []uint16{10}, numbers(30300, 300), []uint16{11}, numbers(30600, 5)), 605, map[string]int{"late": 2}},
 		} {
