@@ -39,8 +39,10 @@ func plainAddr(a netip.AddrPort) netip.AddrPort {
 // those of the gateways that send from it.
 func (e *Exchange) Run(ctx context.Context) error {
 	defer e.pc.Close()
+	woken, stop := wake(ctx, e.link)
+	defer stop()
 	var one batch
-	pump(ctx, wake(ctx, e.link), e.link, func(b *batch) {
+	pump(ctx, woken, e.link, func(b *batch) {
 		for i, m := range b.msgs {
 			e.mu.RLock()
 			f := e.peers[plainAddr(b.source(i))]

@@ -123,7 +123,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.o.Exchange == nil {
 		own = append(own, g.out, g.controlOut)
 	}
-	woken := wake(ctx, own...)
+	woken, stop := wake(ctx, own...)
+	defer stop()
 	var running sync.WaitGroup
 	loop := func(l *link, f func(*batch)) {
 		if l == nil {

@@ -14,11 +14,11 @@ const (
 	drainIdle   = 5 * time.Millisecond
 )
 
-// wake ends the reads of links when the context does, and closes the channel behind that.
-// What hangs on a link for longer than is drained ends, too.
-func wake(ctx context.Context, links ...*link) (woken chan struct{}) {
+// wake ends the reads of links when the context does, and closes the channel behind that,
+// unless it is stopped before. What hangs on a link for longer than is drained ends, too.
+func wake(ctx context.Context, links ...*link) (woken chan struct{}, stop func() bool) {
 	woken = make(chan struct{})
-	context.AfterFunc(ctx, func() {
+	stop = context.AfterFunc(ctx, func() {
 		defer close(woken)
 		for _, l := range links {
 			if l != nil && l.pc.SetReadDeadline(time.Unix(1, 0)) != nil {
@@ -33,7 +33,7 @@ func wake(ctx context.Context, links ...*link) (woken chan struct{}) {
 			}
 		})
 	})
-	return woken
+	return woken, stop
 }
 
 // pump reads until the socket is closed, or the context ends: then what has arrived is

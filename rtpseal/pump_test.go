@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,5 +112,49 @@ func TestDrainEnds(t *testing.T) {
 		g.Run(ended)
 		close(over)
 		flooding.Wait()
+	}
+}
+
+// registering is a context that says how many functions wait for its end.
+type registering struct {
+	context.Context
+	waiting *atomic.Int64
+}
+
+func (r registering) AfterFunc(f func()) func() bool {
+	r.waiting.Add(1)
+	stop := context.AfterFunc(r.Context, f)
+	return func() bool {
+		stopped := stop()
+		if stopped {
+			r.waiting.Add(-1)
+		}
+		return stopped
+	}
+}
+
+func (registering) Value(any) any { return nil } // or the context package would go past AfterFunc
+
+// TestRunForgets: what ends because its sockets were closed leaves nothing with a context
+// that goes on.
+func TestRunForgets(t *testing.T) {
+	const host = "127.0.0.1:0"
+	seal, _ := pair(t, cipher.AES128GCM())
+	ctx := registering{t.Context(), new(atomic.Int64)}
+	in, out, shared := socket(t, host), socket(t, host), socket(t, host)
+	g, err := rtpseal.NewGateway(rtpseal.GatewayOptions{In: in, Out: out, To: local(socket(t, host))}, func(func(*rtpseal.Unit, error), func(rtpseal.Drop)) (rtpseal.Mapper, error) {
+		return rtpseal.MapSealing(sealing(t, seal, 1200)), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := rtpseal.NewExchange(shared)
+	for _, c := range []*net.UDPConn{in, out, shared} {
+		c.Close()
+	}
+	g.Run(ctx)
+	e.Run(ctx)
+	if n := ctx.waiting.Load(); n != 0 {
+		t.Errorf("%d functions wait for the context's end", n)
 	}
 }
