@@ -12,6 +12,7 @@ import (
 const (
 	drainAtMost = 500 * time.Millisecond
 	drainIdle   = 5 * time.Millisecond
+	drainErrors = 1024 // of single packets, or of a socket that is of no use any more
 )
 
 // wake ends the reads of links when the context does, and closes the channel behind that,
@@ -63,13 +64,22 @@ func pump(ctx context.Context, woken <-chan struct{}, l *link, f func(*batch)) {
 func (l *link) drain(f func(*batch)) {
 	until := time.Now().Add(drainAtMost)
 	l.sys.drain()
-	for now := time.Now(); now.Before(until); now = time.Now() {
+	failed := 0
+	for now := time.Now(); now.Before(until) && failed < drainErrors; now = time.Now() {
 		deadline := until
 		if !l.ok {
 			deadline = now.Add(drainIdle)
 		}
-		if l.pc.SetReadDeadline(deadline) != nil || l.read(f) != nil {
+		if l.pc.SetReadDeadline(deadline) != nil {
 			return
+		}
+		var none interface{ Timeout() bool } // so is EAGAIN
+		switch err := l.read(f); {
+		case err == nil:
+		case errors.Is(err, net.ErrClosed) || errors.As(err, &none) && none.Timeout():
+			return
+		default:
+			failed++
 		}
 	}
 }
