@@ -126,7 +126,7 @@ func TestEndedStream(t *testing.T) {
 	l := newLab(t, nil)
 	connect := func() (s *stream, client *net.TCPConn) {
 		ours, client := tcpPair(t)
-		s = newStream(l.Server, ours)
+		s = newStream(l.Server, ours, false)
 		s.onClose = func() {}
 		for range 100 {
 			s.push(make([]byte, 1000))

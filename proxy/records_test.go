@@ -24,8 +24,13 @@ func TestRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s := newStream(l.Server, &firstByte{Conn: server})
-	s.onClose = func() {}
+	a := newAcceptor(l.Server, overTLS, ours.LocalAddr())
+	go a.hand(&firstByte{Conn: server}, func() {})
+	accepted, err := a.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := accepted.(*stream)
 	defer s.Close()
 	var sizes []int
 	s.mu.Lock() // so that all of them wait together

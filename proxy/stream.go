@@ -51,8 +51,9 @@ const (
 	firstMessage = 30 * time.Second
 )
 
-func newStream(srv *Server, c net.Conn) *stream {
-	s := &stream{Conn: c, srv: srv, secure: isTLS(c), wake: make(chan struct{}, 1)}
+// newStream begins to serve a connection, secure if it is TLS.
+func newStream(srv *Server, c net.Conn, secure bool) *stream {
+	s := &stream{Conn: c, srv: srv, secure: secure, wake: make(chan struct{}, 1)}
 	c.SetReadDeadline(time.Now().Add(firstMessage))
 	s.unwatch = srv.backlogs.watch(c, func() { s.Close() })
 	go s.write()

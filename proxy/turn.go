@@ -393,7 +393,7 @@ func (a *acceptor) stream(client net.Addr) *stream {
 
 // hand gives a connection to pion/turn.
 func (a *acceptor) hand(c net.Conn, release func()) {
-	s := newStream(a.srv, c)
+	s := newStream(a.srv, c, a.over == overTLS)
 	key := c.RemoteAddr().String()
 	a.mu.Lock()
 	a.streams[key] = s

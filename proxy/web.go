@@ -155,17 +155,3 @@ func (s *Server) web() *webServer {
 	s.closers = append(s.closers, func() { w.http.Close() })
 	return w
 }
-
-// isTLS reports whether c is TLS, or wraps it.
-func isTLS(c net.Conn) bool {
-	for {
-		switch x := c.(type) {
-		case *tls.Conn:
-			return true
-		case interface{ NetConn() net.Conn }:
-			c = x.NetConn()
-		default:
-			return false
-		}
-	}
-}
