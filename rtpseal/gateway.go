@@ -141,9 +141,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	pump(ctx, woken, g.in, g.media)
 	running.Wait()
-	g.close()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.m.Sweep(time.Now().Add(lateAge), &g.late) // what waits for its turn need not wait any more
+	g.flush(&g.late)
+	g.close()
 	g.o.Stats.Held.Add(-g.held)
 	g.held = 0
 	return nil

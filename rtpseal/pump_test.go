@@ -176,3 +176,38 @@ func TestRunForgets(t *testing.T) {
 		t.Errorf("%d functions wait for the context's end", n)
 	}
 }
+
+// TestDrainLate: frames that wait for a packet in front of them, which does not come any
+// more, pass before a gateway ends.
+func TestDrainLate(t *testing.T) {
+	const host = "127.0.0.1:0"
+	seal, _ := pair(t, cipher.AES128GCM())
+	codec, err := rtpseal.LookupCodec("opus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, dst, in, out := socket(t, host), socket(t, host), socket(t, host), socket(t, host)
+	stats := new(rtpseal.Stats)
+	g, err := rtpseal.NewGateway(rtpseal.GatewayOptions{In: in, Out: out, To: local(dst), Stats: stats}, func(_ func(*rtpseal.Unit, error), dropped func(rtpseal.Drop)) (rtpseal.Mapper, error) {
+		return rtpseal.NewFrameSealing(codec, rtpseal.SealingOptions{Sealer: rtpseal.SharedSealer(seal), MTU: 1200}, dropped)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range append(numbers(0, 10), numbers(11, 10)...) { // 10 is lost
+		src.WriteToUDPAddrPort(plain(5, uint32(seq), seq, true, nil, []byte("frame")), local(in))
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	g.Run(ended)
+	buf := make([]byte, 4096)
+	dst.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for i := range 20 {
+		if _, _, err := dst.ReadFromUDPAddrPort(buf); err != nil {
+			t.Fatalf("frame %d: %v", i, err)
+		}
+	}
+	if n := stats.Refused[rtpseal.Missing].Load(); n != 1 || stats.Held.Load() != 0 {
+		t.Errorf("%d packets are missing, %d bytes held", n, stats.Held.Load())
+	}
+}
