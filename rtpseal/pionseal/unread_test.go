@@ -151,21 +151,27 @@ func TestUnread(t *testing.T) {
 	}
 	reads(t, r)
 
-	_, r, dropped = waited(t)
-	memory = memoryOf(r)
-	at := r.unread.origins[0].at
-	r.mu.Lock()
-	r.sweep(at.Add(unreadAge))
-	early := r.unread.left()
-	r.sweep(at.Add(unreadAge + time.Second))
-	r.mu.Unlock()
-	if !early || !bytes.Equal(memory(), make([]byte, len(memory()))) {
-		t.Errorf("in time they are there: %v; behind it %q", early, memory())
-	}
-	reads(t, r)
-	if d := dropped(); len(d) != 1 || d[0].Why != "age" || d[0].Packets != 3 {
-		t.Errorf("dropped: %v", d)
-	}
+	synctest.Test(t, func(t *testing.T) { // nobody reads, and nothing comes
+		_, r, dropped := waited(t)
+		memory := memoryOf(r)
+		look := func() (left bool, b []byte) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.unread.left(), memory()
+		}
+		time.Sleep(unreadAge)
+		if left, _ := look(); !left {
+			t.Error("in time they are not there any more")
+		}
+		time.Sleep(2 * sweepEvery)
+		if left, b := look(); left || !bytes.Equal(b, make([]byte, len(b))) {
+			t.Errorf("behind it: %v, %q", left, b)
+		}
+		reads(t, r)
+		if d := dropped(); len(d) != 1 || d[0].Why != "age" || d[0].Packets != 3 {
+			t.Errorf("dropped: %v", d)
+		}
+	})
 }
 
 // TestFramesUnread: frames that nobody reads are wiped before they are as old as
