@@ -78,6 +78,13 @@ ready() {
 	broken "nobody receives at the far end" "look at its log" "$(log "$1")"
 }
 
+# lock_file has another process lock a file until the end. (flock FILE COMMAND would run the command
+# as a process of its own, with the lock, which nobody ends.)
+lock_file() {
+	begin other bash -c 'exec 9<"$0" && flock 9 && echo running && exec sleep 60' "$1"
+	until_says other running "who holds the file?"
+}
+
 through_proxy=()
 # start_call begins everything of call $1, with program $2 and suite $3 at both ends; $4
 # tells its files from those of other calls.
@@ -93,9 +100,7 @@ start_call() {
 		until_says other running "is the port taken?"
 		;;
 	ring-locked)
-		begin other flock "$tmp/ring-receiver-$i/ring.db" sleep 60
-		for ((i = 0; i < 100; i++)); do flock -n "$tmp/ring-receiver-$1/ring.db" true || break; done
-		i=$1
+		lock_file "$tmp/ring-receiver-$i/ring.db"
 		;;
 	esac
 	begin "record$tag" "${cloud[@]}" "$program" gateway record --listen "$at_cloud:$port_record" -o "${recorded[@]}"

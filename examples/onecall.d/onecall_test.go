@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,12 +26,33 @@ func runScript(t *testing.T, status int, args ...string) string {
 	t.Helper()
 	bash := findBash(t)
 	cmd := exec.CommandContext(t.Context(), bash, append([]string{"../onecall"}, args...)...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	dir := t.TempDir()
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != status {
 		t.Fatalf("onecall %s: %v, want status %d\n%s", strings.Join(args, " "), err, status, out)
 	}
+	nothingLeft(t, dir, cmd.Process.Pid)
 	return string(out)
+}
+
+// nothingLeft looks for what the script has left of itself: files, processes (by the directory in
+// their environment) and network namespaces (by the script's number).
+func nothingLeft(t *testing.T, dir string, pid int) {
+	t.Helper()
+	if files, _ := os.ReadDir(dir); len(files) > 0 {
+		t.Errorf("it leaves %v", files)
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, name := range processes {
+		if env, _ := os.ReadFile(name); bytes.Contains(env, []byte("TMPDIR="+dir+"\x00")) {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(name), "cmdline"))
+			t.Errorf("it leaves a process: %q", line)
+		}
+	}
+	if names, _ := filepath.Glob(fmt.Sprintf("/run/netns/onecall-%d-*", pid)); len(names) > 0 {
+		t.Errorf("it leaves %v", names)
+	}
 }
 
 func findBash(t *testing.T) string {
@@ -130,6 +152,34 @@ func TestClipRefused(t *testing.T) {
 	if strings.Contains(out, "\n2. ") {
 		t.Errorf("it goes on\n%s", out)
 	}
+}
+
+// TestLockFile: a file that the script locks is locked from then on, and free again when the script has ended.
+func TestLockFile(t *testing.T) {
+	bash := findBash(t)
+	if _, err := exec.LookPath("flock"); err != nil {
+		t.Skip("flock is not here")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), bash, "-c", `set -uo pipefail
+		. ./lib.sh && . ./call.sh && tmp=$(mktemp -d) || exit 9
+		namespaces=false keep=
+		trap leave EXIT
+		lock_file "$file"
+		! flock -n "$file" true`)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "file="+file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := exec.Command("flock", "-n", file, "true").Run(); err != nil {
+		t.Error("the file is still held: ", err)
+	}
+	os.Remove(file)
+	nothingLeft(t, dir, cmd.Process.Pid)
 }
 
 // TestSearch: what is hidden in a file or in this process is found, as it is, in
