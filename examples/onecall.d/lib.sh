@@ -149,7 +149,11 @@ desk() {
 
 # tenths prints a number of milliseconds as seconds.
 tenths() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
-now() { printf '%s' "${EPOCHREALTIME/./}" | cut -c 1-13; }
+# now is the time in milliseconds. (In EPOCHREALTIME stands a comma where the locale has one.)
+now() {
+	local t=${EPOCHREALTIME//[!0-9]/}
+	printf '%s' "${t:0:13}"
+}
 
 # cpu_ms is what a process has used of a core so far.
 cpu_ms() {

@@ -154,6 +154,17 @@ func TestClipRefused(t *testing.T) {
 	}
 }
 
+// TestNow: the time is in milliseconds, whatever stands in front of the fraction.
+func TestNow(t *testing.T) {
+	bash := findBash(t)
+	for _, at := range []string{"1764264329.405823", "1764264329,405823"} {
+		out, err := exec.CommandContext(t.Context(), bash, "-c", `. ./lib.sh && unset EPOCHREALTIME && EPOCHREALTIME=$1 && now`, "bash", at).CombinedOutput()
+		if err != nil || string(out) != "1764264329405" {
+			t.Errorf("%s: %s, %v", at, out, err)
+		}
+	}
+}
+
 // TestLockFile: a file that the script locks is locked from then on, and free again when the script has ended.
 func TestLockFile(t *testing.T) {
 	bash := findBash(t)
