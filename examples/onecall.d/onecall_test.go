@@ -24,10 +24,21 @@ func TestMain(m *testing.M) {
 // runScript runs the script and wants this exit status.
 func runScript(t *testing.T, status int, args ...string) string {
 	t.Helper()
+	dir := t.TempDir()
+	out := runScriptIn(t, dir, status, args...)
+	if files, _ := os.ReadDir(dir); len(files) > 0 {
+		t.Errorf("it leaves %v", files)
+	}
+	return out
+}
+
+// runScriptIn has it make its directory in dir.
+func runScriptIn(t *testing.T, dir string, status int, args ...string) string {
+	t.Helper()
 	bash := findBash(t)
 	cmd := exec.CommandContext(t.Context(), bash, append([]string{"../onecall"}, args...)...)
-	dir := t.TempDir()
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	// The settings are somebody's for other work.
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "CHANSEAL_GATEWAY_MTU=nonsense", "CHANSEAL_SERVE_LISTEN=nonsense", "CHANSEAL_JOIN_SERVER=nonsense")
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != status {
 		t.Fatalf("onecall %s: %v, want status %d\n%s", strings.Join(args, " "), err, status, out)
@@ -36,13 +47,10 @@ func runScript(t *testing.T, status int, args ...string) string {
 	return string(out)
 }
 
-// nothingLeft looks for what the script has left of itself: files, processes (by the directory in
+// nothingLeft looks for what the script has left of itself: processes (by the directory in
 // their environment) and network namespaces (by the script's number).
 func nothingLeft(t *testing.T, dir string, pid int) {
 	t.Helper()
-	if files, _ := os.ReadDir(dir); len(files) > 0 {
-		t.Errorf("it leaves %v", files)
-	}
 	processes, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, name := range processes {
 		if env, _ := os.ReadFile(name); bytes.Contains(env, []byte("TMPDIR="+dir+"\x00")) {
@@ -81,19 +89,63 @@ func built(t *testing.T) string {
 
 // TestOneCall: the call through everything, with processes of its own, on this machine's
 // loopback. The long form, with firewall and namespaces where root allows them, has all
-// steps.
+// steps. No secret is an argument of a program, which everybody on a machine may see.
 func TestOneCall(t *testing.T) {
 	args := []string{"--short", "--loopback"}
 	steps := "all 8 steps hold"
 	if os.Getenv("CHANSEAL_LONG") != "" {
 		args, steps = nil, "all 10 steps hold"
 	}
-	out := runScript(t, 0, args...)
+	arguments, dir := filepath.Join(t.TempDir(), "arguments"), t.TempDir()
+	out := runScriptIn(t, dir, 0, append(args, "--keep", "--bin", noted(t, arguments))...)
 	for _, want := range []string{steps, "7 generations", "frame for frame", "none was lost", "opens nothing of it", "none of it"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report lacks %q\n%s", want, out)
 		}
 	}
+	kept, _ := filepath.Glob(filepath.Join(dir, "*", "patterns"))
+	if len(kept) != 1 {
+		t.Fatalf("%v is kept of what was searched for", kept)
+	}
+	all, err := readNeedles(kept[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := os.ReadFile(arguments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"chanseal token verify ", "calltool search ", "sed -n "} {
+		if !bytes.Contains(said, []byte("/"+name)) {
+			t.Errorf("the arguments of %s are not noted", name)
+		}
+	}
+	h := newHaystack(all)
+	if h.look(said, 0); len(h.found) > 0 {
+		t.Errorf("arguments of programs hold %v", h.found)
+	}
+}
+
+// noted makes the programs, each with a script in front of it that notes its arguments in a file, and such scripts
+// for programs of the system's, which the script finds first.
+func noted(t *testing.T, arguments string) (dir string) {
+	bash, bin, dir, system := findBash(t), built(t), t.TempDir(), t.TempDir()
+	write := func(name, program string) {
+		text := fmt.Sprintf("#!%s\nprintf '%%s\\n' \"$0 $*\" >>'%s'\nexec '%s' \"$@\"\n", bash, arguments, program)
+		if err := os.WriteFile(name, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"chanseal", "customcipher", "onecall.d"} {
+		write(filepath.Join(dir, name), filepath.Join(bin, name))
+	}
+	for _, name := range []string{"awk", "cat", "cmp", "cut", "grep", "head", "sed", "sort", "tail", "wc"} {
+		if program, err := exec.LookPath(name); err == nil {
+			write(filepath.Join(system, name), program)
+		}
+	}
+	t.Setenv("PATH", system+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return dir
 }
 
 // TestFaults: a fault is told with its step and a remedy, and what survives it goes on.
@@ -143,7 +195,7 @@ func TestUsage(t *testing.T) {
 
 // TestClipRefused: what is no recording is refused at once, with what to do.
 func TestClipRefused(t *testing.T) {
-	out := runScript(t, 1, "--short", "--loopback", "--bin", built(t), "--clip", "onecall_test.go")
+	out := runScript(t, 1, "--short", "--loopback", "--clip", "onecall_test.go")
 	for _, want := range []string{"onecall: step 1, ", "onecall_test.go cannot be sent ", "onecall: remedy: "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q\n%s", want, out)
@@ -189,7 +241,6 @@ func TestLockFile(t *testing.T) {
 	if err := exec.Command("flock", "-n", file, "true").Run(); err != nil {
 		t.Error("the file is still held: ", err)
 	}
-	os.Remove(file)
 	nothingLeft(t, dir, cmd.Process.Pid)
 }
 

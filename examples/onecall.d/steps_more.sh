@@ -65,13 +65,14 @@ doors() {
 	holds "a member whose card ended after 5 s is inside after $(tenths $(($(now) - began))) s: renewed with the next card, without leaving"
 
 	# The secondary certificate: both verify; the desk changes to it; the primary one goes.
-	local primary secondary
-	primary=$(sed -n 's/.*"app_certificate": *"\([0-9a-f]*\)".*/\1/p' "$tmp/app.json") secondary=$(sed -n 's/.*"secondary_certificate": *"\([0-9a-f]*\)".*/\1/p' "$tmp/app.json")
-	sed "s/$primary/@/; s/$secondary/$primary/; s/@/$secondary/" "$tmp/app.json" >"$tmp/swapped.json"
+	local app primary secondary
+	app=$(<"$tmp/app.json") primary=$(sed -n 's/.*"app_certificate": *"\([0-9a-f]*\)".*/\1/p' "$tmp/app.json") secondary=$(sed -n 's/.*"secondary_certificate": *"\([0-9a-f]*\)".*/\1/p' "$tmp/app.json")
+	app=${app/$primary/@} app=${app/$secondary/$primary} # in bash: a program's arguments are seen by everybody
+	printf '%s\n' "${app/@/$secondary}" >"$tmp/swapped.json"
 	desk_app=$tmp/swapped.json desk "$tmp/card-secondary" ABC 333 --expires 1h
 	enter cloud ABC 333 "$tmp/card-secondary" "$tmp/ring-secondary" >"$tmp/join-secondary.log" 2>&1 ||
 		broken "a card of the secondary certificate is refused" "has the key server both? --app-certificate-file" "$tmp/join-secondary.log"
-	sed "/\"secondary_certificate\"/d; s/\(\"app_certificate\": *\"$secondary\"\),/\1/" "$tmp/swapped.json" >"$tmp/only.json"
+	sed '/"secondary_certificate"/d; s/\("app_certificate": *"[0-9a-f]*"\),/\1/' "$tmp/swapped.json" >"$tmp/only.json"
 	# By now the business server has given everybody a card of the new one.
 	desk_app=$tmp/only.json desk "$tmp/card-sender-1" ABC 123 --expires 1h && desk_app=$tmp/only.json desk "$tmp/card-receiver-1" ABC 456 --expires 1h
 	end key-server
