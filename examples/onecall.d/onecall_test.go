@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -275,13 +276,22 @@ func TestSearch(t *testing.T) {
 		t.Fatal(err, all)
 	}
 	noise := bytes.Repeat([]byte("0123456789abcdee"), 300_000)
-	for _, n := range []needle{all[0], all[1], all[len(all)-1]} {
+	for _, n := range all {
 		for _, at := range []int{0, 4<<20 - 8, 4<<20 - len(n.data), len(noise) - len(n.data)} {
 			hay := slices.Clone(noise)
 			copy(hay[at:], n.data)
 			h := newHaystack(all)
 			if total, err := h.read(bytes.NewReader(hay)); err != nil || total != int64(len(hay)) || h.found["secret of a test"] != 1 {
 				t.Errorf("%q at %d: %v, found %v", n.data, at, err, h.found)
+			}
+		}
+	}
+	for before := range 3 {
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+			h := newHaystack(all)
+			h.look([]byte(e.EncodeToString(slices.Concat(noise[:99+before], secret, noise[:50]))), 0)
+			if h.found["secret of a test"] == 0 {
+				t.Errorf("it is not found in base64 behind %d bytes", 99+before)
 			}
 		}
 	}
@@ -347,8 +357,10 @@ func TestPlanted(t *testing.T) {
 	if status, said := look(t, "", nil); status != 0 || !strings.Contains(said, "ok    8 logs, captures and recordings, the audit record: none of it") {
 		t.Errorf("without anything planted: status %d\n%s", status, said)
 	}
-	for _, name := range plantedFiles {
-		status, said := look(t, name, slices.Concat([]byte(hex.EncodeToString([]byte(secret))), frame[300:420]))
+	both := slices.Concat([]byte(secret), frame[300:420])
+	forms := [][]byte{both, []byte(hex.EncodeToString(both)), []byte(base64.StdEncoding.EncodeToString(both))}
+	for i, name := range plantedFiles {
+		status, said := look(t, name, forms[i%len(forms)])
 		if status != 1 || !strings.Contains(said, "who saw what: a secret or a plain frame lies open") {
 			t.Errorf("%s: status %d\n%s", name, status, said)
 		}

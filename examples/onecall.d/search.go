@@ -89,7 +89,7 @@ func (h *haystack) process(pid int) (total int64, err error) {
 }
 
 // readNeedles reads lines of a name, a tab and the bytes in hexadecimal, or of "text", a
-// name and the text. Each is searched for as it is, and in hexadecimal and base64.
+// name and the text. Each is searched for as it is, and in hexadecimal and base64, by itself or within more.
 func readNeedles(name string) (all []needle, err error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -108,14 +108,32 @@ func readNeedles(name string) (all []needle, err error) {
 			return nil, fmt.Errorf("%s: %q is too short to search for", name, what)
 		}
 		all = append(all, needle{what, raw})
-		if strings.HasPrefix(what, "plaintext") {
-			continue
-		}
-		for _, text := range []string{hex.EncodeToString(raw), strings.ToUpper(hex.EncodeToString(raw)), base64.RawStdEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw)} {
-			all = append(all, needle{what, []byte(text)})
+		for _, text := range texts(raw) {
+			all = append(all, needle{what, text})
 		}
 	}
 	return all, lines.Err()
+}
+
+// texts are the forms in which text may hold some bytes. Base64 of a longer piece shows them in one of
+// three ways, by where they stand in it; what bytes beside them have a part in is left out.
+func texts(raw []byte) (all [][]byte) {
+	add := func(text string) {
+		if len(text) >= 8 && !slices.ContainsFunc(all, func(b []byte) bool { return string(b) == text }) {
+			all = append(all, []byte(text))
+		}
+	}
+	digits := hex.EncodeToString(raw)
+	add(digits)
+	add(strings.ToUpper(digits))
+	for before := range 3 {
+		padded := append(make([]byte, before), raw...)
+		first, last := (8*before+5)/6, 8*len(padded)/6
+		for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			add(e.EncodeToString(padded)[first:last])
+		}
+	}
+	return all
 }
 
 // search looks for needles in files and in a process's memory. It fails if it finds one,
