@@ -204,6 +204,27 @@ packets_same() {
 	[ -s "$tmp/packets-in$1" ] && cmp -s <(sort "$tmp/packets-in$1") <(sort "$tmp/packets-out$1")
 }
 
+# recorded_same: what came out of a recording is what went into the call, packet for packet, or of a source
+# of our own frame for frame.
+recorded_same() {
+	if $ffmpeg; then
+		[ -s "$tmp/packets-in$1" ] && cmp -s <(sort "$tmp/packets-in$1") <("$tool" opened "$tmp/opened$1.rtpdump" | sort)
+	else
+		cmp -s "$tmp/sent" <("$tool" opened -codec "$codec" "$tmp/opened$1.rtpdump")
+	fi
+}
+
+# flows waits until something of a call comes to the media network.
+flows() {
+	local tries
+	for ((tries = 0; tries < 400; tries++)); do
+		[ ! -s "$tmp/media$1.captured" ] || return 0
+		lives "source$1" || return 0 # what it says is looked at when it has ended
+		sleep 0.05
+	done
+	broken "nothing of the call comes to the media network" "look at its log" "$(log "seal$1")"
+}
+
 stop_call() { end "source$1" "tap-in$1" "seal$1" "media$1" "open$1" "tap-out$1" "record$1"; }
 
 # lost says where frames went, and what helps, and ends the run.

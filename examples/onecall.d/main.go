@@ -36,6 +36,7 @@ var commands = []struct {
 	{"patterns", "FILE", patterns},
 	{"search", "-patterns FILE [-pid PID] [FILE…]", search},
 	{"epochs", "RECORDING", epochs},
+	{"opened", "[-codec NAME] RECORDING", opened},
 }
 
 func main() {

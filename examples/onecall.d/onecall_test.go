@@ -2,15 +2,20 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/chanseal/chanseal/recording"
 
 	// The script builds it: when it changes, results of these tests are no longer good.
 	_ "github.com/chanseal/chanseal/cmd/program"
@@ -114,7 +119,7 @@ func TestOneCall(t *testing.T) {
 	}
 	arguments, dir := filepath.Join(t.TempDir(), "arguments"), t.TempDir()
 	out := runScriptIn(t, dir, 0, append(args, "--keep", "--bin", noted(t, arguments))...)
-	for _, want := range []string{steps, "7 generations", "frame for frame", "none was lost", "opens nothing of it", "none of it"} {
+	for _, want := range []string{steps, "7 generations", "frame for frame", "none was lost", "those that were sent, and no other", "opens nothing of it", "none of it"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report lacks %q\n%s", want, out)
 		}
@@ -219,6 +224,48 @@ func TestClipRefused(t *testing.T) {
 	}
 	if strings.Contains(out, "\n2. ") {
 		t.Errorf("it goes on\n%s", out)
+	}
+}
+
+// TestRecordedSame: a recording out of which a packet is missing, or another one comes, is noticed.
+func TestRecordedSame(t *testing.T) {
+	bash := findBash(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := func(n byte) []byte { return append([]byte{0x80, 96, 0, n, 0, 0, 0, 0, 0, 0, 0, 1}, "text"...) }
+	for name, kept := range map[string][]byte{"": {3, 1, 2}, "one is missing": {1, 3}, "one is another": {1, 2, 4}, "one came twice": {1, 2, 3, 3}, "nothing": nil} {
+		dir := t.TempDir()
+		var sent bytes.Buffer
+		for n := range byte(3) {
+			fmt.Fprintf(&sent, "%x\n", sha256.Sum256(packet(n+1)))
+		}
+		if err := os.WriteFile(filepath.Join(dir, "packets-in-1"), sent.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var file bytes.Buffer
+		w, err := recording.NewWriter(&file, time.Now(), netip.MustParseAddrPort("127.0.0.1:5004"))
+		if err == nil {
+			err = w.Write([]byte{0x80, 200, 0, 1, 0, 0, 0, 1}, true, time.Now())
+		}
+		for _, n := range kept {
+			if err == nil {
+				err = w.Write(packet(n), false, time.Now())
+			}
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "opened-1.rtpdump"), file.Bytes(), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), bash, "-c", `set -uo pipefail; . ./lib.sh && . ./call.sh && ffmpeg=true || exit 9; recorded_same -1`)
+		cmd.Env = append(os.Environ(), "ONECALL_TOOL=1", "tool="+self, "tmp="+dir)
+		out, _ := cmd.CombinedOutput()
+		if status := cmd.ProcessState.ExitCode(); status > 1 || (status == 0) != (name == "") || len(out) > 0 {
+			t.Errorf("%q: status %d, %s", name, status, out)
+		}
 	}
 }
 

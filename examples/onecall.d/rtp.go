@@ -182,11 +182,36 @@ func pictures(codec string, frame []byte) (kept []byte) {
 	return kept
 }
 
-// epochs counts the packets of a recording under each epoch, by the low bits in the key
-// IDs that stand in clear.
-func epochs(_ context.Context, f *flag.FlagSet, args []string) error {
+// opened prints a hash of each packet of RTP in a recording that was opened, or, with a codec, of each
+// frame, as receive does.
+func opened(_ context.Context, f *flag.FlagSet, args []string) error {
+	codec := f.String("codec", "", "")
 	f.Parse(args)
-	file, err := os.Open(f.Arg(0))
+	push := func(pkt []byte) error {
+		_, err := fmt.Printf("%x\n", sha256.Sum256(pkt))
+		return err
+	}
+	if *codec != "" {
+		c, err := rtpseal.LookupCodec(*codec)
+		if err != nil {
+			return err
+		}
+		join, err := rtpseal.NewFrameJoiner(c, func(_ rtpseal.Header, data []byte) error {
+			hash, err := hashOf(&onecall.Stream{Codec: c}, data)
+			fmt.Println(hash)
+			return err
+		}, nil)
+		if err != nil {
+			return err
+		}
+		push = func(pkt []byte) error { return join.Push(pkt, time.Now()) }
+	}
+	return eachPacket(f.Arg(0), push)
+}
+
+// eachPacket calls f with each packet of RTP in a recording.
+func eachPacket(name string, f func(pkt []byte) error) error {
+	file, err := os.Open(name)
 	if err != nil {
 		return err
 	}
@@ -195,20 +220,35 @@ func epochs(_ context.Context, f *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	count := map[uint64]int{}
 	for {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		} else if err != nil {
 			return err
 		}
 		if p.RTCP {
 			continue
 		}
-		if e, ok := epochOf(p.Data); ok {
+		if err := f(p.Data); err != nil {
+			return err
+		}
+	}
+}
+
+// epochs counts the packets of a recording under each epoch, by the low bits in the key
+// IDs that stand in clear.
+func epochs(_ context.Context, f *flag.FlagSet, args []string) error {
+	f.Parse(args)
+	count := map[uint64]int{}
+	err := eachPacket(f.Arg(0), func(pkt []byte) error {
+		if e, ok := epochOf(pkt); ok {
 			count[e]++
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for e := range uint64(16) {
 		if count[e] > 0 {

@@ -199,7 +199,7 @@ call_all() {
 	holds "$(grep -h 'cloud proxy:' "$(log seal-1)" | sed 's/^chanseal: //' | tail -n 1)"
 	before=$(cpu_ms "${pids[seal-1]}") began=$(now)
 	for ((i = 1; i <= calls; i++)); do play $i "-$i"; done
-	sleep 0.4
+	for ((i = 1; i <= calls; i++)); do flows "-$i"; done
 	case $fault in
 	proxy-killed) kill_hard proxy && note "the cloud proxy is killed" && sleep 1 && start_proxy && note "and started again" ;;
 	key-server-killed) key_server_killed ;;
@@ -258,8 +258,9 @@ opened_recording() {
 		names $i
 		chanseal open --ring "$tmp/ring-receiver-$i" --channel "$channel" --force -o "$tmp/opened-$i.rtpdump" "$tmp/call-$i.sealed.rtpdump" >"$tmp/open-recording-$i.log" 2>&1 ||
 			broken "the recording does not open" "the ring needs all epochs of the call: chanseal channel show" "$tmp/open-recording-$i.log"
+		recorded_same "-$i" || broken "what comes out of the recording is not what was sent" "compare the counters: gateway seal, media network, gateway record" "$(log "record-$i")"
 	done
-	holds "$(sed -n 's/^chanseal: opened .*: \(.*\)$/\1/p' "$tmp/open-recording-1.log") came out of it, of $(sed -n 's/^chanseal: \(.* kept\).*/\1/p' "$(log record-1)")"
+	holds "$(sed -n 's/^chanseal: opened .*: \(.*\)$/\1/p' "$tmp/open-recording-1.log") came out of it, of $(sed -n 's/^chanseal: \(.* kept\).*/\1/p' "$(log record-1)"): those that were sent, and no other"
 	chanseal channel create -q --ring "$tmp/ring-stranger" ABC >/dev/null 2>&1
 	chanseal open --ring "$tmp/ring-stranger" --channel ABC -o "$tmp/stranger.rtpdump" "$tmp/call-1.sealed.rtpdump" >"$tmp/open-stranger.log" 2>&1
 	[ $? = 3 ] || broken "a stranger's ring with a channel ABC of its own opens the recording" "that is a fault of chanseal: report it"
