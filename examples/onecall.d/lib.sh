@@ -28,11 +28,16 @@ broken() {
 	exit 1
 }
 
-# Processes, each with a log of its name. Only they are ended, by their numbers.
+# Processes, each with a log of its name. Only they are ended, by their numbers. The log of one that is begun
+# anew is kept: it is searched, too.
 declare -A pids=()
 begin() {
-	local name=$1
+	local name=$1 n=1
 	shift
+	if [ -e "$tmp/$name.log" ]; then
+		while [ -e "$tmp/$name.$n.log" ]; do n=$((n + 1)); done
+		mv "$tmp/$name.log" "$tmp/$name.$n.log"
+	fi
 	"$@" </dev/null >"$tmp/$name.log" 2>&1 &
 	pids[$name]=$!
 }

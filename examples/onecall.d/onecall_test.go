@@ -269,6 +269,22 @@ func TestRecordedSame(t *testing.T) {
 	}
 }
 
+// TestBegunAnew: what a process said is kept when another one of its name begins, which is waited for by itself.
+func TestBegunAnew(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), findBash(t), "-c", `set -uo pipefail; . ./lib.sh || exit 9
+		for word in first second third; do
+			begin name sh -c "sleep 0.1; echo running $word"
+			until_says name running remedy
+			grep -q "$word" "$tmp/name.log" || exit 8
+			end name
+		done
+		cat "$tmp"/*.log | sort`)
+	cmd.Env = append(os.Environ(), "tmp="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "running first\nrunning second\nrunning third\n" {
+		t.Errorf("%s, %v", out, err)
+	}
+}
+
 // TestNow: the time is in milliseconds, whatever stands in front of the fraction.
 func TestNow(t *testing.T) {
 	bash := findBash(t)

@@ -23,8 +23,8 @@ cards() {
 	desk_app=$tmp/app.json
 	for f in dk1 dk2 dk3 dk4 dk5 006 007; do
 		desk "$tmp/card-$f" ABC 123 --format "$f" || broken "no card of generation $f" "look at the log" "$tmp/desk.log"
-		chanseal token verify --app-certificate-file "$tmp/app.json" --channel ABC --uid 123 - <"$tmp/card-$f" >"$tmp/verify.log" 2>&1 && grep -q '"accepted":true' "$tmp/verify.log" ||
-			broken "the card of generation $f is refused" "chanseal token inspect shows what it says" "$tmp/verify.log"
+		chanseal token verify --app-certificate-file "$tmp/app.json" --channel ABC --uid 123 - <"$tmp/card-$f" >"$tmp/verify-$f.log" 2>&1 && grep -q '"accepted":true' "$tmp/verify-$f.log" ||
+			broken "the card of generation $f is refused" "chanseal token inspect shows what it says" "$tmp/verify-$f.log"
 	done
 	sed -n 's/.*"\(app\|secondary\)_certificate": *"\([0-9a-f]*\)".*/certificate \1\t\2/p' "$tmp/app.json" >>"$tmp/patterns"
 	[ "$(grep -c ^certificate "$tmp/patterns")" = 2 ] || broken "the project has not two certificates" "make it anew: chanseal token app create"

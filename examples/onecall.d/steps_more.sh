@@ -8,10 +8,10 @@ own_ciphers() {
 		play 1 "$tag"
 		arrived "$tag" || lost "$tag"
 		stop_call "$tag"
-		"$own" open --ring "$tmp/ring-receiver-1" --channel ABC --suite "$suite" -o "$tmp/opened$tag.rtpdump" "$tmp/call$tag.sealed.rtpdump" >"$tmp/open$tag.log" 2>&1 ||
-			broken "the recording sealed with $suite does not open" "open it with the program that knows the suite, and name it: --suite $suite" "$tmp/open$tag.log"
+		"$own" open --ring "$tmp/ring-receiver-1" --channel ABC --suite "$suite" -o "$tmp/opened$tag.rtpdump" "$tmp/call$tag.sealed.rtpdump" >"$tmp/open-recording$tag.log" 2>&1 ||
+			broken "the recording sealed with $suite does not open" "open it with the program that knows the suite, and name it: --suite $suite" "$tmp/open-recording$tag.log"
 		recorded_same "$tag" || broken "what comes out of the recording is not what was sent" "compare the counters: gateway seal, media network, gateway record" "$(log "record$tag")"
-		holds "$suite: all $frames frames $same, and $(sed -n 's/^chanseal: opened .*: \(.*\)$/\1/p' "$tmp/open$tag.log") from its recording"
+		holds "$suite: all $frames frames $same, and $(sed -n 's/^chanseal: opened .*: \(.*\)$/\1/p' "$tmp/open-recording$tag.log") from its recording"
 	done
 	chanseal open --ring "$tmp/ring-receiver-1" --channel ABC -o "$tmp/builtin.rtpdump" "$tmp/call$tag.sealed.rtpdump" >"$tmp/open-builtin.log" 2>&1 &&
 		broken "chanseal without that cipher opens its recording" "that is a fault of chanseal: report it"
