@@ -23,7 +23,7 @@ func capture(ctx context.Context, f *flag.FlagSet, args []string) error {
 	}
 	defer out.Close()
 	var mu sync.Mutex
-	var frames atomic.Uint64
+	var frames, lost atomic.Uint64
 	var running sync.WaitGroup
 	const all = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // in network order
 	for _, ifname := range f.Args() {
@@ -45,9 +45,15 @@ func capture(ctx context.Context, f *flag.FlagSet, args []string) error {
 		}
 		running.Go(func() {
 			buf := make([]byte, 1<<17)
-			for ctx.Err() == nil {
-				n, _, err := unix.Recvfrom(fd, buf, 0)
-				if err != nil {
+			for {
+				flags := 0
+				if ctx.Err() != nil {
+					flags = unix.MSG_DONTWAIT // what has come is kept, too
+				}
+				n, _, err := unix.Recvfrom(fd, buf, flags)
+				if err != nil && flags != 0 {
+					break
+				} else if err != nil {
 					continue // nothing came for a while
 				}
 				frames.Add(1)
@@ -55,10 +61,13 @@ func capture(ctx context.Context, f *flag.FlagSet, args []string) error {
 				out.Write(buf[:n])
 				mu.Unlock()
 			}
+			if s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+				lost.Add(uint64(s.Drops))
+			}
 		})
 	}
 	fmt.Fprintln(os.Stderr, "running")
 	running.Wait()
-	fmt.Printf("%d frames\n", frames.Load())
+	fmt.Printf("%d frames, %d lost\n", frames.Load(), lost.Load())
 	return nil
 }

@@ -114,7 +114,12 @@ search_all() {
 	if chanseal audit verify "$tmp/forged.log" >"$tmp/verify-forged.log" 2>&1; then broken "a forged audit record verifies" "that is a fault of chanseal: report it"; fi
 	rm -f "$tmp/forged.log" "$tmp/forged.log.head"
 
-	[ -z "${pids[capture-cloud]:-}" ] || end capture-firewall capture-cloud capture-plain
+	if [ -n "${pids[capture-cloud]:-}" ]; then
+		end capture-firewall capture-cloud capture-plain
+		for i in firewall cloud plain; do
+			grep -q '^[1-9][0-9]* frames, 0 lost$' "$(log "capture-$i")" || broken "the capture $i does not hold all that passed" "when the machine has less to do, it does" "$(log "capture-$i")"
+		done
+	fi
 	local secrets plain cards
 	secrets=$(grep -c '^secret' "$tmp/patterns") plain=$(grep -c '^plaintext' "$tmp/patterns") cards=$(grep -vc '^secret\|^plaintext' "$tmp/patterns")
 	say "searched for: $secrets secrets of epochs, $plain pieces of plain frames, $cards cards, certificates, tokens and keys; as they are, in hexadecimal, in base64"
