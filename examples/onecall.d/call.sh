@@ -43,7 +43,11 @@ choose_source() {
 	elif $has; then
 		why=$(grep -v 'matches no streams\|Conversion failed\|To ignore this' "$tmp"/ffmpeg-?.log -h | tail -n 1)
 		[ -n "$why" ] || why="ffmpeg has no form of RTP for $(ffprobe -v error -show_entries stream=codec_name -of csv=p=0 "$clip" 2>/dev/null | paste -sd ,)"
-		broken "$(basename "$clip") cannot be sent as RTP: $why" "ffmpeg -i $clip -c:v libx264 -pix_fmt yuv420p -c:a libopus clip.mkv makes one that can, if it is a recording: examples/onecall --clip clip.mkv"
+		# What ffmpeg cannot decode it cannot encode anew either.
+		if ! ffmpeg -nostdin -v error -i "$clip" -map 0:v:0? -map 0:a:0? -t 1 -f null - >/dev/null 2>&1; then
+			broken "$(basename "$clip") cannot be sent as RTP: $why" "take a recording, one that ffplay plays; or make one: ffmpeg -f lavfi -i testsrc2=duration=5 -pix_fmt yuv420p clip.mkv && examples/onecall --clip clip.mkv"
+		fi
+		broken "$(basename "$clip") cannot be sent as RTP: $why" "this makes one that can: ffmpeg -i $(printf %q "$clip") -sn -c:v libx264 -pix_fmt yuv420p -c:a libopus clip.mkv && examples/onecall --clip clip.mkv"
 	else
 		broken "$(basename "$clip") cannot be sent without ffmpeg: $(sed 's/^calltool: //' "$tmp/clip.log" | tail -n 1)" "install ffmpeg, or take a clip of VP8, VP9, AV1, H.264, H.265 or Opus in Matroska, WebM, IVF, Ogg or as a byte stream"
 	fi

@@ -214,16 +214,56 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestClipRefused: what is no recording is refused at once, with what to do.
+// TestClipRefused: what is no recording is refused at once, with what to do, which is not to make a recording of
+// it.
 func TestClipRefused(t *testing.T) {
-	out := runScript(t, 1, "--short", "--loopback", "--clip", "onecall_test.go")
-	for _, want := range []string{"onecall: step 1, ", "onecall_test.go cannot be sent ", "onecall: remedy: "} {
-		if !strings.Contains(out, want) {
-			t.Errorf("it does not say %q\n%s", want, out)
+	bin, dir := built(t), t.TempDir()
+	for name, text := range map[string]string{"text.txt": "some text that is no recording\n", "empty.webm": ""} {
+		clip := filepath.Join(dir, name)
+		if err := os.WriteFile(clip, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out := runScript(t, 1, "--short", "--loopback", "--bin", bin, "--clip", clip)
+		for _, want := range []string{"onecall: step 1, ", name + " cannot be sent ", "onecall: remedy: "} {
+			if !strings.Contains(out, want) {
+				t.Errorf("it does not say %q\n%s", want, out)
+			}
+		}
+		if strings.Contains(out, "\n2. ") || strings.Contains(out, "ffmpeg -i ") {
+			t.Errorf("it goes on, or has the clip encoded\n%s", out)
 		}
 	}
-	if strings.Contains(out, "\n2. ") {
-		t.Errorf("it goes on\n%s", out)
+}
+
+// TestRemedy: with what is told of a recording that has no form in RTP it goes on.
+func TestRemedy(t *testing.T) {
+	if os.Getenv("CHANSEAL_LONG") == "" {
+		t.Skip("CHANSEAL_LONG is not set")
+	}
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		t.Skip("ffmpeg is not here")
+	}
+	bash, bin, dir := findBash(t), built(t), t.TempDir()
+	clip := filepath.Join(dir, "some clip.mkv")
+	if out, err := exec.Command("ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=duration=3", "-c:v", "ffv1", "-pix_fmt", "yuv422p10le", clip).CombinedOutput(); err != nil {
+		t.Skipf("this ffmpeg has no such encoder: %s", out)
+	}
+	for _, refused := range []string{clip, "onecall_test.go"} {
+		out := runScript(t, 1, "--short", "--loopback", "--bin", bin, "--clip", refused)
+		_, command, _ := strings.Cut(out, "onecall: remedy: ")
+		_, command, _ = strings.Cut(command, ": ffmpeg ")
+		command, again, _ := strings.Cut(command, " && ")
+		if !strings.HasPrefix(again, "examples/onecall --clip clip.mkv\n") {
+			t.Fatalf("no remedy\n%s", out)
+		}
+		made := t.TempDir()
+		cmd := exec.Command(bash, "-c", "ffmpeg -nostdin -v error "+command)
+		cmd.Dir = made
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("ffmpeg %s: %v\n%s", command, err, out)
+			continue
+		}
+		runScript(t, 0, "--short", "--loopback", "--bin", bin, "--clip", filepath.Join(made, "clip.mkv"))
 	}
 }
 
