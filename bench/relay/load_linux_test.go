@@ -39,16 +39,11 @@ func BenchmarkLoad(b *testing.B) {
 	if runtime.NumCPU() < 2 {
 		b.Skip("needs two processors")
 	}
-	runtime.LockOSThread()
-	var all unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &all); err != nil {
-		b.Fatal(err)
-	}
-	defer func() { unix.SchedSetaffinity(0, &all); runtime.UnlockOSThread() }()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	for _, size := range integers(b, *loadSize) {
 		for _, rate := range integers(b, *offered) {
 			b.Run(fmt.Sprintf("size=%d/offered=%d", size, rate), func(b *testing.B) {
+				defer onOneThread(b)()
 				t := table{}
 				for b.Loop() {
 					offer(b, t, size, float64(rate))
@@ -57,6 +52,18 @@ func BenchmarkLoad(b *testing.B) {
 			})
 		}
 	}
+}
+
+// onOneThread keeps this goroutine, which no other benchmark's is, on its thread, for pin; what it
+// returns lets the thread run everywhere again.
+func onOneThread(b *testing.B) (undo func()) {
+	b.Helper()
+	runtime.LockOSThread()
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		b.Fatal(err)
+	}
+	return func() { unix.SchedSetaffinity(0, &all); runtime.UnlockOSThread() }
 }
 
 func integers(b *testing.B, list string) (n []int) {
@@ -184,6 +191,10 @@ func (g *generator) close() {
 // run offers a load for as long as is said, and waits for what is under way.
 func (g *generator) run(rate float64, d time.Duration) loadResult {
 	g.b.Helper()
+	var on unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &on); err != nil || on.Count() != 1 {
+		g.b.Fatalf("the load comes from a thread on %d processors (%v): it was to be one", on.Count(), err)
+	}
 	n := 1
 	if rate > 20000 {
 		n = burst
