@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,7 +28,11 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if programs != "" {
+		os.RemoveAll(programs)
+	}
+	os.Exit(code)
 }
 
 // runScript runs the script and wants this exit status.
@@ -96,17 +101,31 @@ func findBash(t *testing.T) string {
 	return bash
 }
 
-// built makes the programs that the script else builds for itself at each call.
+// built makes the programs that the script else builds for itself at each call, once for all tests.
 func built(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "./cmd/chanseal", "./examples/customcipher", "./examples/onecall.d")
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	dir, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
+
+var buildOnce = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "onecall-test"); err != nil {
+		return "", err
+	}
+	programs = dir
+	cmd := exec.Command("go", "build", "-o", dir, "./cmd/chanseal", "./examples/customcipher", "./examples/onecall.d")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// programs is the directory that buildOnce made, to be removed.
+var programs string
 
 // TestOneCall: the call through everything, with processes of its own, on this machine's
 // loopback. The long form, with firewall and namespaces where root allows them, has all
