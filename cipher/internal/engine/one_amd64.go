@@ -25,8 +25,8 @@ func sealOne256AVX512(k *gcmKey, salt *[2]uint64, dst, text *byte, n, headLen in
 // Limits of the sealOne and openOne kernels; the openLone ones take what GCMFrame's take.
 const (
 	oneText = OneText
-	oneLast = 48  // bytes of the last vector of 64, if it is not full
-	oneHead = 32  // bytes of header and AAD
+	oneLast = 48 // bytes of the last vector of 64, if it is not full
+	oneHead = 32 // bytes of header and AAD
 )
 
 // openRaw is Open with as many arguments as go in registers.
