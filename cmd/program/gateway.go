@@ -302,6 +302,8 @@ func (p *program) gateway(c *cobra.Command, o *gatewayOptions) error {
 	var running, exchanging sync.WaitGroup
 	exchange, stopExchange := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopExchange()
+	// A gateway that hangs in a write to the Exchange would be waited for without end.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stopExchange) })()
 	for _, e := range keys.exchanges {
 		exchanging.Go(func() { e.Run(exchange) })
 	}

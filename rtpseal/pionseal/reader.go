@@ -32,7 +32,8 @@ type ReaderOptions struct {
 	// second: the sender is to be asked for a keyframe (RTCP PLI). Like Refused it must
 	// return without calling the Reader.
 	Keyframe func()
-	// Refused, which may be nil, is told of units that did not open.
+	// Refused, which may be nil, is told of units that did not open. It and Opener may be called from a goroutine
+	// of a timer's, too, never from two at once.
 	Refused func(u *rtpseal.Unit, err error)
 }
 
