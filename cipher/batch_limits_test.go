@@ -60,7 +60,7 @@ func TestShortBatchAtTheEnd(t *testing.T) {
 	for n := 1; n <= 8; n++ {
 		for left := -2; left <= n; left++ { // below 0: goroutines have added to the counter beyond the end
 			k := newTestGCM(t, 1, FreshKey)
-			k.next.Store(uint64(maxFrames - left))
+			k.next.Store(uint64(int64(maxFrames) - int64(left)))
 			frames, want := laidOut(n), max(left, 0)
 			if failed := k.SealBatch(frames); failed != n-want {
 				t.Errorf("%d frames with %d left: %d failed", n, left, failed)
