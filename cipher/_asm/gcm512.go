@@ -204,12 +204,9 @@ func startAt(n int) []string {
 }
 
 // ends multiplies the AAD blocks (or the state) and the length block as one vector.
-func ends() []string { return endsBy("VMOVDQU64 (DX)(R10*1), Z15") }
-
-// endsBy is ends with what loads the powers of all but the length block.
-func endsBy(powers string) []string {
+func ends() []string {
 	return []string{
-		"VINSERTI64X2 $3, X22, Z14, Z14", powers, f("VINSERTI64X2 $3, %d(AX), Z15, Z15", offH1),
+		"VINSERTI64X2 $3, X22, Z14, Z14", "VMOVDQU64 (DX)(R10*1), Z15", f("VINSERTI64X2 $3, %d(AX), Z15, Z15", offH1),
 		"VPCLMULQDQ $0x00, Z15, Z14, Z11", "VPCLMULQDQ $0x11, Z15, Z14, Z13", "VPSHUFD $0x4e, Z15, Z12", "VPXORQ Z15, Z12, Z12",
 		"VPSHUFD $0x4e, Z14, Z15", "VPXORQ Z15, Z14, Z14", "VPCLMULQDQ $0x00, Z14, Z12, Z12",
 	}

@@ -50,16 +50,22 @@ func one(nr int) []string {
 		AES-%d-GCM: opens header, n bytes of text and tag at sealed to dst. n is at most %d, and n mod 64 at most 48;
 		headLen from 1 to 16, and headLen+aadLen at most 32. aad is an address even if aadLen is 0. If not ok, the caller must clear dst.`,
 		name, bits(nr), 64*shortVectors-16), name, 0, 73)
-	o = append(o, "MOVQ k+0(FP), AX", "MOVQ salt+8(FP), BX", "VPBROADCASTQ ctr+64(FP), Z30", "VPSHUFB nonceBytes<>(SB), Z30, Z30",
+	return append(o, oneEach(func(v int) []string {
+		return cat(oneCounters(v), merge(oneAES(nr, v), oneHash(v)), oneText(nr, v), oneVerdict())
+	})...)
+}
+
+// oneEach is a kernel: the key in AX, what the counters differ from in Z30, and for each number of vectors its body.
+func oneEach(body func(v int) []string) []string {
+	o := []string{"MOVQ k+0(FP), AX", "MOVQ salt+8(FP), BX", "VPBROADCASTQ ctr+64(FP), Z30", "VPSHUFB nonceBytes<>(SB), Z30, Z30",
 		"VBROADCASTI32X4 (BX), Z0", "VBROADCASTI32X4 (AX), Z1", "VPTERNLOGQ $0x96, Z0, Z1, Z30",
-		"VBROADCASTI32X4 bswap<>(SB), Z31", "MOVQ n+32(FP), R11")
+		"VBROADCASTI32X4 bswap<>(SB), Z31", "MOVQ n+32(FP), R11"}
 	for v := 1; v < shortVectors; v++ {
 		o = append(o, f("CMPQ R11, $%d", 64*v-16), f("JLS one%d", v))
 	}
 	for v := shortVectors; v > 0; v-- {
 		o = append(o, f("one%d:", v))
-		body := cat(oneCounters(v), merge(oneAES(nr, v), oneHash(v)), oneText(nr, v), oneVerdict())
-		o = append(o, assign(body, oneRegs(v))...)
+		o = append(o, assign(body(v), oneRegs(v))...)
 		for _, z := range oneRegs(v) {
 			if z < 16 {
 				o = append(o, f("VPXOR X%d, X%d, X%d", z, z, z))
@@ -168,25 +174,10 @@ func sealOne(nr int) []string {
 	o := text(f(`func %s(k *gcmKey, salt *[2]uint64, dst, text *byte, n, headLen int, aad *byte, aadLen int, ctr, lo, hi uint64)
 		AES-%d-GCM: writes the header in lo and hi, n bytes of text encrypted and the tag to dst. n, headLen, aad and aadLen are
 		as for openOne.`, name, bits(nr)), name, 0, 88)
-	o = append(o, "MOVQ k+0(FP), AX", "MOVQ salt+8(FP), BX", "VPBROADCASTQ ctr+64(FP), Z30", "VPSHUFB nonceBytes<>(SB), Z30, Z30",
-		"VBROADCASTI32X4 (BX), Z0", "VBROADCASTI32X4 (AX), Z1", "VPTERNLOGQ $0x96, Z0, Z1, Z30",
-		"VBROADCASTI32X4 bswap<>(SB), Z31", "MOVQ n+32(FP), R11")
-	for v := 1; v < shortVectors; v++ {
-		o = append(o, f("CMPQ R11, $%d", 64*v-16), f("JLS one%d", v))
-	}
-	for v := shortVectors; v > 0; v-- {
-		o = append(o, f("one%d:", v))
-		body := cat(oneCounters(v), merge(oneAES(nr, v), sealSetup(v)), sealText(nr, v), oneReduce(),
+	return append(o, oneEach(func(v int) []string {
+		return cat(oneCounters(v), merge(oneAES(nr, v), sealSetup(v)), sealText(nr, v), oneReduce(),
 			[]string{"VPXORQ {X:hi}, {X:up}, {X:up}", "VPSHUFB X31, {X:up}, {X:up}", "VPXORQ {X:tag}, {X:up}, {X:up}", "VMOVDQU64 {X:up}, (R13)(R11*1)"})
-		o = append(o, assign(body, oneRegs(v))...)
-		for _, z := range oneRegs(v) {
-			if z < 16 {
-				o = append(o, f("VPXOR X%d, X%d, X%d", z, z, z))
-			}
-		}
-		o = append(o, "VPXORQ X30, X30, X30", "VPXORQ X31, X31, X31", "VZEROUPPER", "RET")
-	}
-	return append(o, "")
+	})...)
 }
 
 // sealSetup writes the header, and does what needs no ciphertext: masks, AAD, the length block in its lane.

@@ -66,13 +66,11 @@ func (g *GCM) openRaw(dst, sealed *byte, n, headLen int, aad *byte, aadLen int, 
 func (g *GCM) SealOne(dst, text, aad []byte, lo, hi uint64, headLen int, ctr uint64, salt *[2]uint64) bool {
 	k, n, head := g.asm, len(text), headLen+len(aad)
 	to, from, more := unsafe.SliceData(dst), unsafe.SliceData(text), unsafe.SliceData(aad)
-	if len(aad) == 0 || n == 0 { // of nothing the address may be nil, or anything
-		if len(aad) == 0 {
-			more = to
-		}
-		if n == 0 {
-			from = to
-		}
+	if n == 0 {
+		from = to // of nothing the address may be nil, or anything
+	}
+	if len(aad) == 0 {
+		more = to
 	}
 	if k == nil || n > oneText || n&63 > oneLast || head > oneHead || k.rk.kind() < avx512x128 ||
 		atPageEnd(to, n, headLen) || atPageEnd(from, n, 0) || atPageEnd(more, 0, -headLen) {

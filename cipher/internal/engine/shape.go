@@ -14,8 +14,7 @@ type Shape struct {
 	AAD         int  // most bytes of an AAD
 }
 
-// shapeOf is ShapeOf in Go. whose every Dst must have room for extra bytes
-// more than its Src has.
+// shapeOf is ShapeOf in Go.
 func shapeOf(frames []RunFrame, extra int) (s Shape) {
 	first, last := &frames[0], &frames[len(frames)-1]
 	begin := start(first.Dst) + uintptr(len(first.Dst))
